@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Time. Every wait of this driver ends at a deadline on CLOCK_MONOTONIC; a deadline is a point in nanoseconds, so a
+ * call passes it down unchanged and no layer adds its own time to the caller's.
+ */
+#ifndef PURSE_CLOCK_H
+#define PURSE_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+typedef int64_t deadline_t; /* nanoseconds of CLOCK_MONOTONIC */
+
+#define DEADLINE_NEVER INT64_MAX
+
+/* Now, in nanoseconds of CLOCK_MONOTONIC. */
+int64_t clock_now(void);
+
+/* Nanoseconds that the machine has spent suspended since it started (CLOCK_BOOTTIME less CLOCK_MONOTONIC). It grows
+ * only by a suspend: a line that was open across a growth must be synchronised again. */
+int64_t clock_suspended(void);
+
+/* The point ms milliseconds from now; 0 is now. */
+deadline_t deadline_in(unsigned ms);
+
+/* The earlier of two. */
+deadline_t deadline_min(deadline_t a, deadline_t b);
+
+bool deadline_passed(deadline_t d);
+
+/* Milliseconds left, rounded up, 0 when passed, at most INT_MAX; -1 for DEADLINE_NEVER: what poll() takes. */
+int deadline_left_ms(deadline_t d);
+
+/* The same point as a timespec for pthread_cond_timedwait on a CLOCK_MONOTONIC condition variable. */
+struct timespec deadline_timespec(deadline_t d);
+
+#endif
