@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * A physical reader and its slots, as ifdhandler/ and pseudo/ use them.
+ *
+ * Locks and owners.
+ *   struct device.mutex   guards everything in struct device and struct slot below "guarded", and nothing else. It is
+ *                         held for a few instructions, never across I/O.
+ *   `busy`                the right to talk to the reader. Whoever acquires the device (device_acquire) may call its
+ *                         reader_ops; the mutex is not held meanwhile. Waiting for it ends at a deadline.
+ *   a slot's wake_fd      an eventfd; writing it makes the slot's polling function look again.
+ * Order: the handler's Lun table, then the device's mutex, then a transport's lock. notify comes with no lock held.
+ *
+ * Life. The Lun table holds one reference for each open slot. close: device_cancel() makes every wait end, the last
+ * user of the slot leaves, then device_unref(); the last reference closes the reader.
+ */
+#ifndef PURSE_DEVICE_H
+#define PURSE_DEVICE_H
+
+#include <pthread.h>
+#include "reader/presence.h"
+#include "reader/reader.h"
+
+enum { DEVICE_NAME_MAX = 512 };
+
+struct slot {
+    struct device *device;
+    unsigned index;
+    int wake_fd;
+    /* guarded */
+    struct presence presence;
+    bool powered;
+    bool in_session;   /* a client command was sent since the card was activated */
+    int protocol;      /* what the card runs, 0 or 1 */
+    bool protocol_set; /* pcscd has called SetProtocolParameters since the power-up */
+    bool watch_wanted; /* the poller waits for the device to become free */
+    unsigned gone_told; /* bit mask of call sites that have answered "no such device" */
+    struct atr atr;    /* of the powered card */
+};
+
+struct device {
+    char name[DEVICE_NAME_MAX]; /* pcscd's device string */
+    struct settings settings;
+    struct log log;
+    struct reader *reader; /* constant after open */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* busy fell, or cancelled, or gone */
+    /* guarded */
+    unsigned refs;
+    bool busy, cancelled, gone;
+    struct slot slots[READER_SLOTS_MAX];
+};
+
+/* Opens the reader behind pcscd's device string. On success *out has one reference. */
+enum result device_open(struct device **out, const char *name);
+void device_ref(struct device *d);
+void device_unref(struct device *d);
+
+/* Ends every wait of the device at once, and every later one. */
+void device_cancel(struct device *d);
+/* pcscd (or the transport) says that the reader is gone: every running and later call ends with R_GONE. */
+void device_removed(struct device *d);
+
+enum result device_acquire(struct device *d, deadline_t until);
+void device_release(struct device *d);
+
+/* ---- the calls of ifdhandler, one each ------------------------------------------------------------------- */
+
+/* ICCPresence. Only R_OK (*present) and R_GONE. Never a passing error: what cannot be asked is not present. */
+enum result slot_presence(struct slot *s, uintptr_t thread, bool *present);
+
+/* The polling function: returns when presence has changed for this thread, at a stop, or after timeout_ms. */
+void slot_poll(struct slot *s, uintptr_t thread, unsigned timeout_ms);
+void slot_stop_poll(struct slot *s);
+
+enum result slot_power_up(struct slot *s, bool warm, struct atr *atr);
+enum result slot_power_down(struct slot *s);
+enum result slot_set_protocol(struct slot *s, int t);
+
+/* An APDU to the card; R_NO_CARD for an absent, latched or unpowered slot. */
+enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
+                          size_t *len);
+
+/* A raw reader command; R_DENIED when the whitelist and the configuration do not let it pass. Leaves presence alone. */
+enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8_t *answer, size_t cap, size_t *len);
+
+/* Snapshots for attributes. */
+bool slot_atr(struct slot *s, struct atr *atr); /* false: unpowered */
+struct slot_status {
+    bool present, powered, in_session, gone;
+    int protocol;
+    size_t max_apdu_data;
+};
+void slot_status(struct slot *s, struct slot_status *st);
+
+/* First "no such device" of this call site? (IFD_NO_SUCH_DEVICE is said once per site: pcscd sleeps a second and
+ * signals itself for each.) site: 0 … 31. */
+bool slot_gone_first(struct slot *s, unsigned site);
+
+#endif
