@@ -99,6 +99,9 @@ extern const struct sim_model_ops sim_neo;   /* tests/sim/neo_model.c */
 
 enum { SIM_ATR_MAX = 33, SIM_RAPDU_MAX = 65538 };
 
+typedef void (*sim_card_done)(void *arg, const uint8_t *rapdu, size_t n);
+typedef void (*sim_card_changed)(void *arg, bool present);
+
 /* A card answers APDUs at application level, whatever the model's transmission protocol is. T=0 specifics that the
  * card itself decides (61xx, 6Cxx) are the card's business: a T=0 card gets the five-byte header and data as sent. */
 struct sim_card_ops {
@@ -113,8 +116,22 @@ struct sim_card_ops {
     size_t (*execute)(struct sim_card *c, const uint8_t *apdu, size_t n, uint8_t *rapdu, unsigned *delay_ms);
     /* How often execute() ran since creation: the test's proof of "at most once". */
     unsigned long (*executions)(struct sim_card *c);
+
+    /* What follows is NULL for an ordinary card. */
+
+    /* Tells a card that offers both protocols which one the reader runs (0 or 1), after each activation. */
+    void (*protocol)(struct sim_card *c, int t);
+    /* For a card that cannot answer within the call (it is behind a socket): begins one command APDU, and later, with
+     * the lock held, done() is called exactly once with the response (n = 0: silent), unless cancel() came before.
+     * Where begin is set it is used in place of execute. Returns false if the card is not there. */
+    bool (*begin)(struct sim_card *c, const uint8_t *apdu, size_t n, sim_card_done done, void *arg);
+    void (*cancel)(struct sim_card *c);
+    /* For a card that comes and goes by itself: it counts as absent until changed() says otherwise. */
+    void (*watch)(struct sim_card *c, sim_card_changed changed, void *arg);
 };
 
+/* Finds a card by the name alone, without options. "vpcd:PORT" finds the vpcd card, whose create() wants "port=PORT";
+ * sim_card_make (sim_cards.h) takes "NAME[,options]" and hides that difference. */
 const struct sim_card_ops *sim_card_find(const char *name);
 
 #endif
