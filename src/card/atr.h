@@ -19,16 +19,16 @@ struct atr {
 };
 
 struct atr_info {
-    uint16_t protocols;   /* bit t set: protocol T=t offered */
-    uint8_t first;        /* the first offered protocol (used when nothing is negotiated) */
-    bool specific;        /* TA2 present: specific mode */
-    uint8_t specific_t;   /* its protocol */
-    uint8_t t1_ifsc;      /* first TA for T=1 (TA3 usually), else 32; 0 and FF (reserved) read as 32 */
+    uint16_t protocols;     /* bit t set: protocol T=t offered */
+    uint8_t first;          /* the first offered protocol (used when nothing is negotiated) */
+    bool specific;          /* TA2 present: specific mode */
+    uint8_t specific_t;     /* its protocol */
+    uint8_t t1_ifsc;        /* first TA for T=1 (TA3 usually), else 32; 0 and FF (reserved) read as 32 */
     uint8_t t1_bwi, t1_cwi; /* first TB for T=1, else 4 and 13 */
-    bool t1_crc;          /* first TC for T=1, bit 0: CRC, else LRC */
+    bool t1_crc;            /* first TC for T=1, bit 0: CRC, else LRC */
     uint8_t historical[15];
     size_t historical_len;
-    bool tck_wrong;       /* a TCK was due and is missing or wrong (reported, not fatal) */
+    bool tck_wrong; /* a TCK was due and is missing or wrong (reported, not fatal) */
 };
 
 /* Reads an ATR. R_INVALID when it is cut, longer than 33 bytes or begins with neither 3B nor 3F. */
