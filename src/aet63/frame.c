@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * AET63 frame codec. The decoder is the receiver algorithm of the protocol description: hunt for STX, collect hex digits,
+ * start anew at another STX, end at ETX; two bytes 05 outside a frame are a NAK, and so is a frame that holds just them.
+ */
+#include "aet63/frame.h"
+
+#include "base/buf.h"
+#include "base/checksum.h"
+
+enum { RESPONSE_MIN = 5, COMMAND_MIN = 4, LONG_FORM = 0xFF };
+
+static void put_hex(struct wbuf *w, const uint8_t *p, size_t n, uint8_t *sum)
+{
+    static const char digits[] = "0123456789ABCDEF";
+
+    for (size_t i = 0; i < n; i++) {
+        wbuf_u8(w, (uint8_t)digits[p[i] >> 4]);
+        wbuf_u8(w, (uint8_t)digits[p[i] & 15]);
+        *sum ^= p[i];
+    }
+}
+
+size_t aet63_encode(uint8_t header, uint8_t instruction, const uint8_t *part1, size_t n1, const uint8_t *part2, size_t n2,
+                    uint8_t *text, size_t cap)
+{
+    uint8_t head[5];
+    struct wbuf h = wbuf_over(head, sizeof head), w = wbuf_over(text, cap);
+    uint8_t sum = 0;
+
+    if (n1 > AET63_DATA_MAX || n2 > AET63_DATA_MAX - n1)
+        return 0;
+    wbuf_u8(&h, header);
+    wbuf_u8(&h, instruction);
+    if (n1 + n2 >= LONG_FORM) {
+        wbuf_u8(&h, LONG_FORM);
+        wbuf_be16(&h, (unsigned)(n1 + n2));
+    } else {
+        wbuf_u8(&h, (unsigned)(n1 + n2));
+    }
+    wbuf_u8(&w, AET63_STX);
+    put_hex(&w, head, h.len, &sum);
+    put_hex(&w, part1, n1, &sum);
+    put_hex(&w, part2, n2, &sum);
+    put_hex(&w, &(uint8_t){sum}, 1, &(uint8_t){0});
+    wbuf_u8(&w, AET63_ETX);
+    return w.failed ? 0 : w.len;
+}
+
+/* The data field that begins with its length, up to the checksum; R_COMM unless it fills the message exactly. */
+static enum result parse_data(struct rbuf *r, const uint8_t **data, size_t *n)
+{
+    size_t len = rbuf_u8(r);
+
+    if (len == LONG_FORM)
+        len = rbuf_be16(r);
+    if (r->failed || r->left != len + 1)
+        return R_COMM;
+    *data = rbuf_bytes(r, len);
+    *n = len;
+    return R_OK;
+}
+
+static bool frame_sound(const uint8_t *raw, size_t n, size_t min)
+{
+    return n >= min && (raw[0] == AET63_HEADER || raw[0] == AET63_HEADER_ENCRYPTED) && xor_sum(raw, n) == 0;
+}
+
+enum result aet63_parse_response(const uint8_t *raw, size_t n, struct aet63_response *out)
+{
+    struct rbuf r = rbuf_over(raw, n);
+
+    if (!frame_sound(raw, n, RESPONSE_MIN))
+        return R_COMM;
+    out->header = rbuf_u8(&r);
+    out->sw1 = rbuf_u8(&r);
+    out->sw2 = rbuf_u8(&r);
+    return parse_data(&r, &out->data, &out->n);
+}
+
+enum result aet63_parse_command(const uint8_t *raw, size_t n, struct aet63_command *out)
+{
+    struct rbuf r = rbuf_over(raw, n);
+
+    if (!frame_sound(raw, n, COMMAND_MIN))
+        return R_COMM;
+    out->header = rbuf_u8(&r);
+    out->instruction = rbuf_u8(&r);
+    return parse_data(&r, &out->data, &out->n);
+}
+
+void aet63_decoder_reset(struct aet63_decoder *d)
+{
+    d->state = AET63_HUNT;
+    d->half = d->too_long = d->last_nak = d->stray = false;
+    d->raw_len = 0;
+}
+
+static int hex_value(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return -1;
+}
+
+static void begin_body(struct aet63_decoder *d)
+{
+    aet63_decoder_reset(d);
+    d->state = AET63_BODY;
+}
+
+static void put_digit(struct aet63_decoder *d, unsigned v)
+{
+    if (d->half) {
+        d->raw[d->raw_len] = (uint8_t)(d->raw[d->raw_len] << 4 | v);
+        d->raw_len++;
+    } else if (d->raw_len == sizeof d->raw) {
+        d->too_long = true;
+        return;
+    } else {
+        d->raw[d->raw_len] = (uint8_t)v;
+    }
+    d->half = !d->half;
+}
+
+/* ETX: what the body amounts to. */
+static enum aet63_input end_body(struct aet63_decoder *d)
+{
+    bool bad = d->half || d->too_long || d->raw_len == 0;
+
+    d->state = AET63_HUNT;
+    d->half = d->too_long = d->last_nak = false;
+    if (bad)
+        return AET63_BROKEN;
+    if (d->raw_len == 2 && d->raw[0] == AET63_NAK && d->raw[1] == AET63_NAK)
+        return AET63_NAKED;
+    return AET63_RAW;
+}
+
+static enum aet63_input hunt(struct aet63_decoder *d, uint8_t c)
+{
+    if (c == AET63_STX) {
+        begin_body(d);
+    } else if (c == AET63_NAK && d->last_nak) {
+        d->last_nak = false;
+        return AET63_NAKED;
+    } else {
+        d->last_nak = c == AET63_NAK;
+        d->stray |= c == AET63_ETX;
+    }
+    return AET63_MORE;
+}
+
+static enum aet63_input body(struct aet63_decoder *d, uint8_t c)
+{
+    int v = hex_value(c);
+
+    if (c == AET63_STX) {
+        begin_body(d);
+    } else if (c == AET63_ETX) {
+        return end_body(d);
+    } else if (v >= 0) {
+        put_digit(d, (unsigned)v);
+    } else {
+        aet63_decoder_reset(d);
+        return AET63_BROKEN;
+    }
+    return AET63_MORE;
+}
+
+enum aet63_input aet63_decode(struct aet63_decoder *d, const uint8_t **p, size_t *n)
+{
+    enum aet63_input in = AET63_MORE;
+
+    while (*n > 0 && in == AET63_MORE) {
+        uint8_t c = *(*p)++;
+        (*n)--;
+        in = d->state == AET63_HUNT ? hunt(d, c) : body(d, c);
+    }
+    return in;
+}
+
+bool aet63_decode_rest(struct aet63_decoder *d, const uint8_t **p, size_t *n)
+{
+    while (*n > 0) {
+        struct aet63_response ignored;
+        if (aet63_decode(d, p, n) == AET63_RAW && aet63_parse_response(d->raw, d->raw_len, &ignored) == R_OK)
+            return true;
+    }
+    aet63_decoder_reset(d);
+    return false;
+}
