@@ -19,9 +19,9 @@
 #include "base/clock.h"
 
 enum {
-    LINE_CHARS = 200,   /* of a formatted line */
-    BYTES_SHOWN = 320,  /* of a dump: a whole short APDU in its frame */
-    DUMP_CHARS = 1280,  /* of a dump line, see log_bytes_masked */
+    LINE_CHARS = 200,  /* of a formatted line */
+    BYTES_SHOWN = 320, /* of a dump: a whole short APDU in its frame */
+    DUMP_CHARS = 1280, /* of a dump line, see log_bytes_masked */
     FAULT_WINDOW_S = 10
 };
 
@@ -86,8 +86,8 @@ static void emit_dropped(const struct log *log, unsigned dropped)
 {
     char text[LINE_CHARS];
 
-    (void)snprintf(text, sizeof text, "%u further fault%s left out of this log (no more than %d in %d seconds are shown)",
-                   dropped, dropped == 1 ? "" : "s", LOG_FAULT_BURST, FAULT_WINDOW_S);
+    (void)snprintf(text, sizeof text, "%u further fault%s left out (no more than %d in %d seconds are shown)", dropped,
+                   dropped == 1 ? "" : "s", LOG_FAULT_BURST, FAULT_WINDOW_S);
     emit(log, PLOG_CRITICAL, text);
 }
 

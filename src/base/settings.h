@@ -83,6 +83,7 @@ struct settings_subject {
     const char *serial;  /* USB serial number */
     const char *device;  /* "/dev/ttyUSB0" */
     const char *options; /* "baud=57600:slots=cl.icc", the part of DEVICENAME after the path */
+    char family;         /* 'a' AET63, 'v' ViVOpay: settings and slots of the other family are refused; 0: not checked */
 };
 
 void settings_defaults(struct settings *s);
@@ -90,6 +91,10 @@ void settings_defaults(struct settings *s);
 /* Fills s for the subject from all four sources. Never fails: what is wrong is logged (through log, with log->mask as it
  * is; the caller sets log->mask = s->log afterwards) and left at the value it had. */
 void settings_load(struct settings *s, const struct settings_subject *who, struct log *log);
+
+/* The readers that usb_id lines add to the families, at most cap of them into ids; returns how many. They concern no
+ * reader yet, so this asks for no subject. Reads the file and IFD_PURSE_USB_ID; logs only what is wrong with them. */
+size_t settings_extra_usb_ids(struct usb_id *ids, size_t cap, struct log *log);
 
 /* Sets one setting from text, as the file would. Returns false and a reason (static storage) for a bad key or value. */
 bool settings_set(struct settings *s, const char *key, const char *value, const char **reason);
