@@ -112,18 +112,19 @@ static enum result aet63_look(struct reader *reader, unsigned slot, deadline_t u
     return r;
 }
 
-static void aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
+static enum result aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
 {
     struct aet63 *a = aet63_of(reader);
+    enum result r = slot == 0 ? aet63_take_input(a) : R_OK;
 
     *again_ms = READER_WATCH_NEVER;
-    if (slot != 0 || aet63_take_input(a) != R_OK)
-        return;
+    if (slot != 0 || r != R_OK)
+        return r;
     bool due = (!a->proven || a->doubt || !a->in_sync) && deadline_passed(a->next_ask);
     if (a->ask_now || a->restarted || due) {
-        enum result r = ask(a, deadline_in(reader->settings->reader_cap));
+        r = ask(a, deadline_in(reader->settings->reader_cap));
         if (r == R_GONE || r == R_CANCELLED)
-            return;
+            return r;
         if (r != R_OK) {
             a->next_ask = deadline_in(reader->settings->presence_retry);
             a->doubt = true;
@@ -134,6 +135,7 @@ static void aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms
     }
     if (!a->proven || a->doubt || !a->in_sync)
         *again_ms = (unsigned)deadline_left_ms(a->next_ask);
+    return R_OK;
 }
 
 /* ---- raw commands (escape) ------------------------------------------------------------------------------------- */

@@ -32,7 +32,8 @@ struct slot {
     bool in_session;   /* a client command was sent since the card was activated */
     int protocol;      /* what the card runs, 0 or 1 */
     bool protocol_set; /* pcscd has called SetProtocolParameters since the power-up */
-    bool watch_wanted; /* the poller waits for the device to become free */
+    bool polling;      /* the polling function runs */
+    bool watch_wanted; /* it waits for the device to become free */
     unsigned gone_told; /* bit mask of call sites that have answered "no such device" */
     struct atr atr;    /* of the powered card */
 };
