@@ -120,7 +120,9 @@ uint16_t rbuf_be16(struct rbuf *r)
 {
     const uint8_t *p = rbuf_bytes(r, 2);
 
-    return p ? (uint16_t)(p[0] << 8 | p[1]) : 0;
+    if (!p)
+        return 0;
+    return (uint16_t)(p[0] << 8 | p[1]);
 }
 
 uint32_t rbuf_be32(struct rbuf *r)
@@ -134,7 +136,9 @@ uint16_t rbuf_le16(struct rbuf *r)
 {
     const uint8_t *p = rbuf_bytes(r, 2);
 
-    return p ? (uint16_t)(p[1] << 8 | p[0]) : 0;
+    if (!p)
+        return 0;
+    return (uint16_t)(p[1] << 8 | p[0]);
 }
 
 uint32_t rbuf_le32(struct rbuf *r)
