@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The operations of a USB transport. All of them but cancel() and pending() run on the thread that owns the device;
+ * the waits are on `changed`, and what ends them happens on the event thread (usb_event.c).
+ *
+ * Messages out are copied into a buffer that lives as long as the transport, because a transfer that the kernel does
+ * not give back in time may still read it; while one is out like that (`out.flying`) nothing more is sent.
+ */
+#include <string.h>
+#include "transport/usb_internal.h"
+
+static struct usb *usb_of(struct transport *t)
+{
+    return (struct usb *)t;
+}
+
+/* Why no call can do anything any more, or R_OK. Lock held. */
+static enum result usb_ended(const struct usb *u)
+{
+    return u->gone ? R_GONE : u->cancelled ? R_CANCELLED : R_OK;
+}
+
+/* ---- out ---- */
+
+/* Waits for the OUT transfer and takes it back at the deadline. R_OK: it came back by itself (see out.status), else
+ * why it was taken back. Lock held. */
+static enum result await_out(struct usb *u, deadline_t until)
+{
+    enum result ended;
+
+    while (u->out.flying && (ended = usb_ended(u)) == R_OK && usb_wait(u, until))
+        ;
+    if (!u->out.flying)
+        return R_OK;
+    ended = usb_ended(u);
+    pthread_mutex_unlock(&u->lock);
+    libusb_cancel_transfer(u->out.transfer);
+    pthread_mutex_lock(&u->lock);
+    for (deadline_t back = deadline_in(USB_RETURN_WAIT); u->out.flying && usb_wait(u, back);)
+        ;
+    if (!u->out.flying && u->out.status == LIBUSB_TRANSFER_COMPLETED)
+        return R_OK; /* it was quicker than the cancel */
+    return ended != R_OK ? ended : R_TIMEOUT;
+}
+
+/* What a transfer that came back by itself has come to. */
+static enum result judge_out(struct usb *u, enum libusb_transfer_status status, int actual, int length)
+{
+    uint8_t endpoint = u->out.transfer->endpoint;
+
+    switch (status) {
+    case LIBUSB_TRANSFER_COMPLETED:
+        if (actual == length)
+            return R_OK;
+        log_fault(u->t.log, "USB output: %d of %d bytes left", actual, length);
+        return R_COMM;
+    case LIBUSB_TRANSFER_NO_DEVICE:
+        usb_lose(u);
+        return R_GONE;
+    case LIBUSB_TRANSFER_STALL:
+        log_fault(u->t.log, "USB output: the reader refused it (stall)");
+        if (endpoint != 0 && libusb_clear_halt(u->session.handle, endpoint) == LIBUSB_ERROR_NO_DEVICE) {
+            usb_lose(u);
+            return R_GONE;
+        }
+        return R_COMM; /* a stall of the control pipe ends by itself */
+    case LIBUSB_TRANSFER_ERROR:
+    case LIBUSB_TRANSFER_TIMED_OUT:
+    case LIBUSB_TRANSFER_CANCELLED:
+    case LIBUSB_TRANSFER_OVERFLOW:
+    default:
+        log_fault(u->t.log, "USB output failed (libusb transfer status %d)", (int)status);
+        return R_COMM;
+    }
+}
+
+/* May a message be put into the OUT buffer and sent? */
+static enum result out_ready(struct usb *u, deadline_t until)
+{
+    enum result r;
+    bool flying;
+
+    pthread_mutex_lock(&u->lock);
+    r = usb_ended(u);
+    flying = u->out.flying;
+    pthread_mutex_unlock(&u->lock);
+    if (r != R_OK)
+        return r;
+    if (flying) {
+        log_fault(u->t.log, "USB output: an earlier transfer has not come back");
+        return R_COMM;
+    }
+    return deadline_passed(until) ? R_TIMEOUT : R_OK;
+}
+
+/* Runs the OUT transfer as its fields say: `length` data bytes, for an IN request at most. *actual may be NULL. */
+static enum result run_out(struct usb *u, int length, size_t *actual, deadline_t until)
+{
+    enum libusb_transfer_status status;
+    enum result r;
+    int rc, done;
+
+    pthread_mutex_lock(&u->lock);
+    u->out.flying = true;
+    pthread_mutex_unlock(&u->lock);
+    rc = libusb_submit_transfer(u->out.transfer);
+    pthread_mutex_lock(&u->lock);
+    if (rc != LIBUSB_SUCCESS) {
+        u->out.flying = false;
+        pthread_mutex_unlock(&u->lock);
+        if (rc == LIBUSB_ERROR_NO_DEVICE) {
+            usb_lose(u);
+            return R_GONE;
+        }
+        log_fault(u->t.log, "USB output: %s", libusb_error_name(rc));
+        return R_COMM;
+    }
+    r = await_out(u, until);
+    status = u->out.status;
+    done = u->out.actual;
+    pthread_mutex_unlock(&u->lock);
+    if (r != R_OK)
+        return r;
+    if (!actual)
+        return judge_out(u, status, done, length);
+    *actual = done > 0 ? (size_t)done : 0;
+    return judge_out(u, status, done, done);
+}
+
+/* One control request with n data bytes. */
+static void fill_control(struct usb *u, uint8_t type, uint8_t request, uint16_t value, const uint8_t *data, size_t n)
+{
+    uint16_t index = (type & 0x1f) == LIBUSB_RECIPIENT_INTERFACE ? u->interface : 0;
+    struct libusb_transfer *transfer = u->out.transfer;
+
+    libusb_fill_control_setup(u->out.buffer, type, request, value, index, (uint16_t)n);
+    if (data)
+        memcpy(u->out.buffer + LIBUSB_CONTROL_SETUP_SIZE, data, n);
+    transfer->endpoint = 0;
+    transfer->type = LIBUSB_TRANSFER_TYPE_CONTROL;
+    transfer->timeout = 0;
+    transfer->buffer = u->out.buffer;
+    transfer->length = (int)(LIBUSB_CONTROL_SETUP_SIZE + n);
+}
+
+static void fill_packets(struct usb *u, const uint8_t *data, size_t n)
+{
+    struct libusb_transfer *transfer = u->out.transfer;
+    bool bulk = u->pipes.out.type == LIBUSB_TRANSFER_TYPE_BULK;
+
+    memcpy(u->out.buffer, data, n);
+    transfer->endpoint = u->pipes.out.address;
+    transfer->type = bulk ? LIBUSB_TRANSFER_TYPE_BULK : LIBUSB_TRANSFER_TYPE_INTERRUPT;
+    transfer->timeout = 0;
+    transfer->buffer = u->out.buffer;
+    transfer->length = (int)n;
+}
+
+/* Sends one piece: all of a message but in form C. */
+static enum result send_piece(struct usb *u, const uint8_t *data, size_t n, deadline_t until)
+{
+    enum { OUT_VENDOR = 0x40, OUT_CLASS_INTERFACE = 0x21, SET_REPORT = 0x09, OUTPUT_REPORT = 0x0200 };
+    enum result r = out_ready(u, until);
+
+    if (r != R_OK)
+        return r;
+    if (u->pipes.out.address != 0)
+        fill_packets(u, data, n);
+    else if (u->pipes.form == USB_FORM_HID) /* HID 1.11 §7.2.2; ViVOpay §2.2 */
+        fill_control(u, OUT_CLASS_INTERFACE, SET_REPORT, OUTPUT_REPORT | data[0], data, n);
+    else /* AET63 §1.2 */
+        fill_control(u, OUT_VENDOR, 0, 0, data, n);
+    r = run_out(u, (int)n, NULL, until);
+    /* The message may hold a PIN or a key. In case the kernel still has the buffer: it made its copy long ago. */
+    explicit_bzero(u->out.buffer + (u->pipes.out.address ? 0 : LIBUSB_CONTROL_SETUP_SIZE), n);
+    return r;
+}
+
+static enum result usb_write(struct transport *t, const uint8_t *data, size_t n, deadline_t until)
+{
+    struct usb *u = usb_of(t);
+    size_t most = u->pipes.form == USB_FORM_HID ? USB_HID_REPORT : USB_MESSAGE_MAX;
+    size_t piece = u->pipes.form == USB_FORM_C ? u->pipes.out.packet : most;
+    enum result r;
+
+    if (n == 0 || n > most)
+        return R_INVALID;
+    if (usb_recover_input(u) == R_GONE) /* a pipe that failed before this message concerns no answer to it */
+        return R_GONE;
+    do {
+        size_t now = n < piece ? n : piece;
+
+        r = send_piece(u, data, now, until);
+        data += now;
+        n -= now;
+    } while (r == R_OK && n > 0);
+    return r;
+}
+
+/* ---- in ---- */
+
+/* Lock held. */
+static bool any_failed(const struct usb *u)
+{
+    for (unsigned i = 0; i < u->in_count; i++)
+        if (u->in[i].failed)
+            return true;
+    return false;
+}
+
+static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe, deadline_t until)
+{
+    struct usb *u = usb_of(t);
+    bool in_time = true;
+    enum result r;
+
+    if (cap < TRANSPORT_CHUNK_MAX)
+        return R_INVALID;
+    pthread_mutex_lock(&u->lock);
+    u->announced = u->overflow_told = false;
+    while ((r = usb_ended(u)) == R_OK) {
+        *n = usb_ring_take(&u->ring, pipe, chunk);
+        if (*n > 0 || any_failed(u) || !in_time)
+            break;
+        u->reading = true;
+        in_time = usb_wait(u, until);
+        u->reading = false;
+    }
+    if (r != R_OK || *n > 0) {
+        pthread_mutex_unlock(&u->lock);
+        return r;
+    }
+    pthread_mutex_unlock(&u->lock);
+    r = usb_recover_input(u);
+    return r == R_OK ? R_TIMEOUT : r;
+}
+
+static bool usb_pending(struct transport *t)
+{
+    struct usb *u = usb_of(t);
+    bool pending;
+
+    pthread_mutex_lock(&u->lock);
+    pending = u->ring.used > 0 || (any_failed(u) && u->announce_at == 0);
+    pthread_mutex_unlock(&u->lock);
+    return pending;
+}
+
+/* ---- the rest ---- */
+
+static void usb_cancel(struct transport *t)
+{
+    struct usb *u = usb_of(t);
+
+    pthread_mutex_lock(&u->lock);
+    u->cancelled = true;
+    pthread_cond_broadcast(&u->changed);
+    pthread_mutex_unlock(&u->lock);
+}
+
+static enum result usb_reset(struct transport *t)
+{
+    struct usb *u = usb_of(t);
+    enum result r;
+    int rc;
+
+    pthread_mutex_lock(&u->lock);
+    r = usb_ended(u);
+    pthread_mutex_unlock(&u->lock);
+    if (r != R_OK)
+        return r;
+    if (!usb_stop_transfers(u)) {
+        log_fault(u->t.log, "USB reset not tried: a cancelled transfer has not come back");
+        return R_NOT_SUPPORTED;
+    }
+    /* Claims the interface again by itself; what cannot be claimed, or comes back as another device, is "not found". */
+    rc = libusb_reset_device(u->session.handle);
+    log_line(u->t.log, PLOG_INFO, "USB reset: %s", libusb_error_name(rc));
+    if (rc == LIBUSB_ERROR_NOT_FOUND || rc == LIBUSB_ERROR_NO_DEVICE) {
+        usb_lose(u);
+        return R_GONE;
+    }
+    pthread_mutex_lock(&u->lock);
+    usb_ring_clear(&u->ring); /* of the reader's former life */
+    pthread_mutex_unlock(&u->lock);
+    usb_start_input(u);
+    pthread_mutex_lock(&u->lock);
+    r = usb_ended(u);
+    pthread_mutex_unlock(&u->lock);
+    return r != R_OK ? r : rc == LIBUSB_SUCCESS ? R_OK : R_NOT_SUPPORTED;
+}
+
+static void usb_close(struct transport *t)
+{
+    usb_free(usb_of(t));
+}
+
+const struct transport_ops usb_transport_ops = {
+    .write = usb_write,
+    .read = usb_read,
+    .pending = usb_pending,
+    .cancel = usb_cancel,
+    .reset = usb_reset,
+    .close = usb_close,
+};
+
+enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t cap, size_t *n, deadline_t until)
+{
+    enum { IN_STANDARD_INTERFACE = 0x81, GET_DESCRIPTOR = 0x06, REPORT_DESCRIPTOR = 0x2200 };
+    struct usb *u = usb_of(t);
+    enum result r = out_ready(u, until);
+
+    *n = 0;
+    if (r != R_OK)
+        return r;
+    if (u->pipes.form != USB_FORM_HID || cap == 0)
+        return R_NOT_SUPPORTED;
+    if (cap > USB_MESSAGE_MAX)
+        cap = USB_MESSAGE_MAX;
+    fill_control(u, IN_STANDARD_INTERFACE, GET_DESCRIPTOR, REPORT_DESCRIPTOR, NULL, cap);
+    r = run_out(u, 0, n, until); /* HID 1.11 §7.1.1 */
+    if (r != R_OK)
+        return r;
+    if (*n > cap)
+        return R_COMM;
+    memcpy(buf, u->out.buffer + LIBUSB_CONTROL_SETUP_SIZE, *n);
+    return R_OK;
+}
