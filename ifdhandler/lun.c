@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The Lun table. One mutex guards it; it is held for a look-up only, never while a reader is opened, asked or closed,
+ * so no slot waits for another one's reader. An entry goes FREE -> OPENING -> OPEN -> CLOSING -> FREE, and stays where
+ * it is in the array all the time: a pointer to it is good for as long as it is held. `changed` is signalled when an
+ * entry becomes free and when the last user leaves a closing one.
+ *
+ * The waits in here have no deadline of their own: what they wait for is a call of this driver, and each of those ends
+ * by its cap, or at once when the device is cancelled.
+ */
+#include "lun.h"
+
+#include <pthread.h>
+#include <string.h>
+
+#include "reader/device.h"
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    struct log log;
+    struct lun luns[LUN_TABLE_SIZE];
+} table = {
+    .mutex = PTHREAD_MUTEX_INITIALIZER,
+    .changed = PTHREAD_COND_INITIALIZER,
+    .log = {.mask = PLOG_CRITICAL | PLOG_INFO, .name = "ifd-purse", .limit_lock = PTHREAD_MUTEX_INITIALIZER},
+};
+
+static unsigned slot_of(unsigned long number)
+{
+    return (unsigned)(number & 0xFFFF);
+}
+
+struct log *handler_log(void)
+{
+    return &table.log;
+}
+
+/* ---- with the mutex held ---------------------------------------------------------------------------------- */
+
+static struct lun *find(unsigned long number)
+{
+    for (unsigned i = 0; i < LUN_TABLE_SIZE; i++) {
+        if (table.luns[i].state != LUN_FREE && table.luns[i].number == number)
+            return &table.luns[i];
+    }
+    return NULL;
+}
+
+static struct lun *find_free(void)
+{
+    for (unsigned i = 0; i < LUN_TABLE_SIZE; i++) {
+        if (table.luns[i].state == LUN_FREE)
+            return &table.luns[i];
+    }
+    return NULL;
+}
+
+/* An open slot, other than number's own, of the same reader number. */
+static struct lun *find_sibling(unsigned long number)
+{
+    for (unsigned i = 0; i < LUN_TABLE_SIZE; i++) {
+        struct lun *l = &table.luns[i];
+
+        if (l->state == LUN_OPEN && l->number != number && l->number >> 16 == number >> 16)
+            return l;
+    }
+    return NULL;
+}
+
+static void set_free(struct lun *l)
+{
+    *l = (struct lun){.state = LUN_FREE};
+    (void)pthread_cond_broadcast(&table.changed);
+}
+
+/* Takes an entry for a Lun that is to be opened. */
+static enum result reserve(unsigned long number, struct lun **out)
+{
+    struct lun *l;
+
+    while ((l = find(number)) != NULL && l->state == LUN_CLOSING)
+        (void)pthread_cond_wait(&table.changed, &table.mutex);
+    if (l) {
+        log_line(&table.log, PLOG_CRITICAL,
+                 "Lun %lx is open already, the second reader is refused. Two LIBPATH lines that reach this file by "
+                 "different names (a link) make pcscd do this: write the same path in both",
+                 number);
+        return R_INVALID;
+    }
+    l = find_free();
+    if (!l) {
+        log_line(&table.log, PLOG_CRITICAL, "no more than %d slots can be open at a time", LUN_TABLE_SIZE);
+        return R_NO_MEMORY;
+    }
+    *l = (struct lun){.number = number, .state = LUN_OPENING};
+    *out = l;
+    return R_OK;
+}
+
+/* A further slot: *device gets a reference to the device that is open under the same reader number. R_NOT_SUPPORTED: no
+ * slot of that reader is open. */
+static enum result attach(unsigned long number, const char *name, struct device **device)
+{
+    struct lun *sibling = find_sibling(number);
+
+    if (!sibling)
+        return R_NOT_SUPPORTED;
+    if (strcmp(sibling->slot->device->name, name) != 0) {
+        log_line(&table.log, PLOG_CRITICAL, "slot %u of reader %lx is refused: that number belongs to %s, not to %s",
+                 slot_of(number), number >> 16, sibling->slot->device->name, name);
+        return R_INVALID;
+    }
+    *device = sibling->slot->device;
+    device_ref(*device);
+    return R_OK;
+}
+
+/* ---- without it ------------------------------------------------------------------------------------------- */
+
+static enum result bring_up(unsigned long number, const char *name, struct device **device)
+{
+    enum result r;
+
+    (void)pthread_mutex_lock(&table.mutex);
+    r = attach(number, name, device);
+    (void)pthread_mutex_unlock(&table.mutex);
+    if (r != R_NOT_SUPPORTED)
+        return r;
+    if (slot_of(number) == 0)
+        return device_open(device, name);
+    log_line(&table.log, PLOG_CRITICAL, "slot %u of %s is refused: its reader is not open under number %lx",
+             slot_of(number), name, number >> 16);
+    return R_INVALID;
+}
+
+enum result lun_open(unsigned long number, const char *name)
+{
+    struct device *device = NULL;
+    struct lun *l;
+    enum result r;
+
+    (void)pthread_mutex_lock(&table.mutex);
+    r = reserve(number, &l);
+    (void)pthread_mutex_unlock(&table.mutex);
+    if (r != R_OK)
+        return r;
+
+    r = bring_up(number, name, &device);
+    if (r == R_OK && slot_of(number) >= device->reader->slot_count) {
+        log_line(&device->log, PLOG_CRITICAL, "there is no slot %u, this reader has %u", slot_of(number),
+                 device->reader->slot_count);
+        device_unref(device);
+        r = R_INVALID;
+    }
+
+    (void)pthread_mutex_lock(&table.mutex);
+    if (r == R_OK) {
+        l->slot = &device->slots[slot_of(number)];
+        l->state = LUN_OPEN;
+    } else {
+        set_free(l);
+    }
+    (void)pthread_mutex_unlock(&table.mutex);
+    return r;
+}
+
+/* Whoever waits in a call on a closing Lun is to return. */
+static void end_calls(struct slot *slot, bool last)
+{
+    if (last)
+        device_cancel(slot->device);
+    else
+        slot_stop_poll(slot);
+}
+
+enum result lun_close(unsigned long number)
+{
+    struct device *device;
+    struct lun *l;
+    bool last;
+
+    (void)pthread_mutex_lock(&table.mutex);
+    l = find(number);
+    if (!l || l->state != LUN_OPEN) {
+        (void)pthread_mutex_unlock(&table.mutex);
+        return R_INVALID;
+    }
+    l->state = LUN_CLOSING; /* no new call finds it; of two slots that close at a time, the second is the last */
+    last = find_sibling(number) == NULL;
+    device = l->slot->device;
+    (void)pthread_mutex_unlock(&table.mutex);
+
+    end_calls(l->slot, last);
+
+    (void)pthread_mutex_lock(&table.mutex);
+    while (l->users > 0)
+        (void)pthread_cond_wait(&table.changed, &table.mutex);
+    (void)pthread_mutex_unlock(&table.mutex);
+
+    device_unref(device); /* may talk to the reader and close it; until then nobody can open this Lun anew */
+
+    (void)pthread_mutex_lock(&table.mutex);
+    set_free(l);
+    (void)pthread_mutex_unlock(&table.mutex);
+    return R_OK;
+}
+
+struct lun *lun_hold(unsigned long number)
+{
+    struct lun *l;
+
+    (void)pthread_mutex_lock(&table.mutex);
+    l = find(number);
+    if (l && l->state != LUN_OPEN)
+        l = NULL;
+    if (l)
+        l->users++;
+    (void)pthread_mutex_unlock(&table.mutex);
+    return l;
+}
+
+void lun_drop(struct lun *l)
+{
+    (void)pthread_mutex_lock(&table.mutex);
+    if (--l->users == 0 && l->state == LUN_CLOSING)
+        (void)pthread_cond_broadcast(&table.changed);
+    (void)pthread_mutex_unlock(&table.mutex);
+}
