@@ -541,6 +541,8 @@ static int take_key(void *user, const char *section, const char *name, const cha
 
     (void)section;
     l->key_expected = false;
+    if (!value) /* an inih built to take keys alone */
+        value = "";
     if (!usb_id && (!l->who || l->section == SECTION_OTHER))
         return 1;
     if (!usb_id && l->section == SECTION_USB) {
@@ -553,11 +555,15 @@ static int take_key(void *user, const char *section, const char *name, const cha
                  w.text, name);
         return 1;
     }
-    /* inih ends a value at " ;"; people write " #" too, and no value holds one. Too long is wrong in any case. */
-    (void)snprintf(text, sizeof text, "%s", value ? value : "");
-    n = strcspn(text, "#");
-    while (n > 0 && isspace((unsigned char)text[n - 1]))
+    /* inih ends a value at " ;"; people write " #" too, and no value holds one. */
+    n = strcspn(value, "#");
+    while (n > 0 && isspace((unsigned char)value[n - 1]))
         n--;
+    if (n >= sizeof text) { /* not cut: a part of it might make sense */
+        complain(l, "%s: the value of \"%.40s\" is too long", w.text, name);
+        return 1;
+    }
+    memcpy(text, value, n);
     text[n] = '\0';
     apply(l, usb_id ? RANK_MODEL : l->section_rank, w.text, name, text);
     return 1;
