@@ -65,13 +65,14 @@ END {
     if (kind != "header") exit 0
     print "/* SPDX-License-Identifier: LGPL-2.1-or-later"
     print " *"
-    print " * Made from ifdhandler/readers.list: the USB readers of both families. X(vid, pid, family, friendly name)."
+    print " * Made from ifdhandler/readers.list: the USB readers of both families. For src/reader/families.c alone."
     print " */"
     print "#ifndef PURSE_READERS_GENERATED_H"
     print "#define PURSE_READERS_GENERATED_H\n"
-    printf "#define READERS_GENERATED(X)"
+    print "#include \"base/settings.h\"\n"
+    print "static const struct usb_id reader_list[] = {"
     for (i = 0; i < n; i++)
-        printf " \\\n    X(0x%s, 0x%s, \047%s\047, \"%s\")", vid[i], pid[i], family[i], name[i]
-    print "\n\n#endif"
+        printf "    {0x%s, 0x%s, \047%s\047}, /* %s */\n", vid[i], pid[i], family[i], name[i]
+    print "};\n\n#endif"
 }
 ' "$@"
