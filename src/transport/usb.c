@@ -208,7 +208,8 @@ static bool any_failed(const struct usb *u)
     return false;
 }
 
-static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe, deadline_t until)
+static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe,
+                            deadline_t until)
 {
     struct usb *u = usb_of(t);
     bool in_time = true;

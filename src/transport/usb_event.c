@@ -32,10 +32,10 @@ bool usb_wait(struct usb *u, deadline_t until)
 /* ---- news: what a callback found out under the lock and acts on without it ---- */
 
 struct news {
-    bool notify;          /* call notify */
-    bool alarm;           /* announce_at was set: the event thread has to look */
+    bool notify;           /* call notify */
+    bool alarm;            /* announce_at was set: the event thread has to look */
     unsigned long dropped; /* to be logged: chunks dropped so far, 0: nothing to log */
-    const char *failure;  /* to be logged */
+    const char *failure;   /* to be logged */
 };
 
 static void tell(struct usb *u, unsigned pipe, const struct news *news)

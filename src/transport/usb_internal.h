@@ -18,10 +18,10 @@
 #include "transport/usb.h"
 
 enum {
-    USB_MESSAGE_MAX = 4096,   /* longest message: what usbfs takes as the data stage of one control request */
-    USB_HID_REPORT = 64,      /* report ID and 63 bytes (ViVOpay) */
-    USB_RING_SIZE = 16384,    /* kept input, with USB_RING_HEADER bytes for each chunk */
-    USB_RING_HEADER = 3,      /* pipe, length (low byte first) */
+    USB_MESSAGE_MAX = 4096, /* longest message: what usbfs takes as the data stage of one control request */
+    USB_HID_REPORT = 64,    /* report ID and 63 bytes (ViVOpay) */
+    USB_RING_SIZE = 16384,  /* kept input, with USB_RING_HEADER bytes for each chunk */
+    USB_RING_HEADER = 3,    /* pipe, length (low byte first) */
     USB_IN_PIPES = 2,
     USB_EMPTY_MAX = 1000,     /* empty packets in a row after which a pipe counts as failed */
     USB_QUICK_FAILURES = 3,   /* failures without input in between that are announced at once */
@@ -36,7 +36,8 @@ struct usb_ring {
     unsigned long dropped; /* chunks, ever */
 };
 
-/* Keeps a chunk of n bytes (1 … TRANSPORT_CHUNK_MAX); drops the oldest ones until it fits. Returns how many it dropped. */
+/* Keeps a chunk of n bytes (1 … TRANSPORT_CHUNK_MAX); drops the oldest ones until it fits. Returns how many it dropped.
+ */
 unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n);
 /* Takes the oldest chunk into chunk (at least TRANSPORT_CHUNK_MAX bytes). Returns its length, 0 when there is none. */
 size_t usb_ring_take(struct usb_ring *ring, unsigned *pipe, uint8_t *chunk);
@@ -114,7 +115,8 @@ enum result usb_prepare_transfers(struct usb *u);
 void usb_start_input(struct usb *u);
 /* Cancels all transfers and waits for them, bounded. False: libusb has not given one back. */
 bool usb_stop_transfers(struct usb *u);
-/* Brings IN pipes that failed back to work: by the owner of the device. R_OK; R_COMM: at least one had failed; R_GONE. */
+/* Brings IN pipes that failed back to work: by the owner of the device. R_OK; R_COMM: at least one had failed; R_GONE.
+ */
 enum result usb_recover_input(struct usb *u);
 /* The device has gone: wakes everybody and tells the owner of the transport, once. No lock held. */
 void usb_lose(struct usb *u);

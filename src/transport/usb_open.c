@@ -61,8 +61,7 @@ static enum result open_context(libusb_context **context, struct log *log)
 static bool is_device(libusb_device *device, const struct usb_address *a, struct libusb_device_descriptor *d)
 {
     return libusb_get_bus_number(device) == a->bus && libusb_get_device_address(device) == a->device &&
-           libusb_get_device_descriptor(device, d) == LIBUSB_SUCCESS && d->idVendor == a->vid &&
-           d->idProduct == a->pid;
+           libusb_get_device_descriptor(device, d) == LIBUSB_SUCCESS && d->idVendor == a->vid && d->idProduct == a->pid;
 }
 
 static void log_open_error(int rc, const struct usb_address *a, struct log *log)
