@@ -342,14 +342,14 @@ static enum result refuse(struct slot *s)
     return R_NO_CARD;
 }
 
-/* What a slot shows right now; R_GONE for a reader that is gone. */
-static enum result slot_shown(struct slot *s, bool *shown, bool *powered)
+/* Whether a client can use a slot right now; R_GONE for a reader that is gone. */
+static enum result slot_usable(struct slot *s, bool *usable, bool *powered)
 {
     struct device *d = s->device;
 
     pthread_mutex_lock(&d->mutex);
     bool gone = d->gone;
-    *shown = presence_shown(&s->presence);
+    *usable = presence_usable(&s->presence);
     *powered = s->powered;
     pthread_mutex_unlock(&d->mutex);
     return gone ? R_GONE : R_OK;
@@ -451,18 +451,18 @@ void slot_stop_poll(struct slot *s)
 /* Acquires the device for a call that needs a card in the slot (and, if told, a powered one). */
 static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t until)
 {
-    bool shown, powered;
-    enum result r = slot_shown(s, &shown, &powered);
+    bool usable, powered;
+    enum result r = slot_usable(s, &usable, &powered);
 
     if (r != R_OK)
         return r;
-    if (!shown || (need_power && !powered))
+    if (!usable || (need_power && !powered))
         return refuse(s);
     r = device_acquire(s->device, until);
     if (r != R_OK)
         return r;
-    (void)slot_shown(s, &shown, &powered); /* it may have left while we waited */
-    if (!shown || (need_power && !powered)) {
+    (void)slot_usable(s, &usable, &powered); /* it may have left while we waited */
+    if (!usable || (need_power && !powered)) {
         device_release(s->device);
         return refuse(s);
     }
@@ -488,7 +488,7 @@ enum result slot_power_up(struct slot *s, bool warm, struct atr *atr)
     r = d->reader->ops->power_up(d->reader, s->index, warm, until, atr, &protocol);
     pthread_mutex_lock(&d->mutex);
     unpowered_locked(s);
-    if (r == R_OK && !presence_shown(&s->presence)) {
+    if (r == R_OK && !presence_usable(&s->presence)) {
         r = R_NO_CARD; /* it left, or was swapped, while it was powered up */
     } else if (r == R_OK) {
         s->powered = true;
@@ -599,7 +599,7 @@ void slot_status(struct slot *s, struct slot_status *st)
     struct device *d = s->device;
 
     pthread_mutex_lock(&d->mutex);
-    st->present = presence_shown(&s->presence);
+    st->present = presence_usable(&s->presence);
     st->powered = s->powered;
     st->in_session = s->in_session;
     st->gone = d->gone;

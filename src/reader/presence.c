@@ -16,12 +16,17 @@ bool presence_shown(const struct presence *p)
     return p->card && !p->latched;
 }
 
-static struct presence_told *find_told(struct presence *p, uintptr_t thread)
+static const struct presence_told *look_up(const struct presence *p, uintptr_t thread)
 {
     for (unsigned i = 0; i < PRESENCE_THREADS; i++)
         if (p->told[i].thread == thread)
             return &p->told[i];
     return NULL;
+}
+
+static struct presence_told *find_told(struct presence *p, uintptr_t thread)
+{
+    return (struct presence_told *)look_up(p, thread);
 }
 
 /* A place for a thread not seen before: a free one, else the oldest that is not the poller's. */
@@ -47,16 +52,21 @@ static struct presence_told *claim_told(struct presence *p, uintptr_t thread)
 
 /* Whether the polling thread holds the slot for empty: all that it was told since it last entered the polling function,
  * or, if it was told nothing since then, all that it had been told before, was "absent". */
-static bool poller_knows_absent(struct presence *p)
+static bool poller_knows_absent(const struct presence *p)
 {
     const struct presence_told *t;
 
     if (p->poller == 0 || !p->told_known || p->told_mixed)
         return false;
-    t = find_told(p, p->poller);
+    t = look_up(p, p->poller);
     if (t && t->any)
         return t->absent && !t->present && !p->told_present;
     return !p->told_present;
+}
+
+bool presence_usable(const struct presence *p)
+{
+    return presence_shown(p) && !poller_knows_absent(p);
 }
 
 static bool latch(struct presence *p)
@@ -91,7 +101,7 @@ bool presence_refuse(struct presence *p)
 bool presence_tell(struct presence *p, uintptr_t thread)
 {
     struct presence_told *t = find_told(p, thread);
-    bool shown = presence_shown(p);
+    bool shown = thread == p->poller ? presence_shown(p) : presence_usable(p);
 
     if (!t)
         t = claim_told(p, thread);

@@ -49,8 +49,13 @@ struct presence {
 
 void presence_init(struct presence *p);
 
-/* What the slot shows: a card that is there and not latched away. */
+/* What the slot shows to the polling thread: a card that is there and not latched away. */
 bool presence_shown(const struct presence *p);
+
+/* What it shows to everybody else. A card that the polling thread does not know of yet is nobody's: a client thread that
+ * began to connect before a removal could otherwise power up the next card, pcscd would hold it for present by that
+ * thread's word, and its removal would never be reported, the polling thread having known of no card. */
+bool presence_usable(const struct presence *p);
 
 /* The reader says that a card is, or is not, in the slot. A card that leaves is latched. Returns true if what the slot
  * shows has changed (the poller is to be woken). */
