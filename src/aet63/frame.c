@@ -116,7 +116,7 @@ static void begin_body(struct aet63_decoder *d)
 static void put_digit(struct aet63_decoder *d, unsigned v)
 {
     if (d->half) {
-        d->raw[d->raw_len] = (uint8_t)(d->raw[d->raw_len] << 4 | v);
+        d->raw[d->raw_len] = (uint8_t)((unsigned)d->raw[d->raw_len] << 4 | v);
         d->raw_len++;
     } else if (d->raw_len == sizeof d->raw) {
         d->too_long = true;
