@@ -98,19 +98,11 @@ static enum result get_properties(struct slot *s, const uint8_t *in, size_t n, u
 
 static enum result escape(struct slot *s, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len)
 {
-    enum result r;
-
     if (n == 0)
         return R_INVALID;
     if (in[0] == 0xFF)
         return pseudo_transmit(s, in, n, out, cap, len);
-    r = slot_command(s, in, n, out, cap, len);
-    if (r == R_DENIED)
-        log_fault(&s->device->log,
-                  "reader command %02X refused: it is not on the list of harmless ones; "
-                  "escape = all in the configuration allows it",
-                  in[0]);
-    return r;
+    return slot_command(s, in, n, out, cap, len);
 }
 
 static const struct {

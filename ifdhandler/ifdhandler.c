@@ -101,17 +101,17 @@ EXPORT RESPONSECODE IFDHICCPresence(DWORD Lun)
 }
 
 /* pcscd takes the address of this as an attribute and calls it without its reader mutex, in parallel with everything
- * else. On a Lun that is closed it must not say IFD_SUCCESS: pcscd's thread would call again at once. */
+ * else. IFD_SUCCESS whatever ended it, for anything else costs 400 ms before presence is asked; but not for a Lun that
+ * is closed: pcscd's thread would come back at once, and again. */
 RESPONSECODE ifd_poll(DWORD Lun, int timeout)
 {
     struct lun *lun = lun_hold(Lun);
-    struct slot_status st;
 
     if (!lun)
         return IFD_NO_SUCH_DEVICE;
     slot_poll(lun->slot, (uintptr_t)pthread_self(), timeout > 0 ? (unsigned)timeout : 0);
-    slot_status(lun->slot, &st);
-    return finish(lun, CALL_POLL, st.gone ? R_GONE : R_OK);
+    lun_drop(lun);
+    return IFD_SUCCESS;
 }
 
 RESPONSECODE ifd_stop_poll(DWORD Lun)
@@ -185,10 +185,14 @@ EXPORT RESPONSECODE IFDHSetProtocolParameters(DWORD Lun, DWORD Protocol, UCHAR F
 static enum result transmit(struct slot *s, DWORD protocol, const uint8_t *apdu, size_t n, uint8_t *response,
                             size_t cap, size_t *len)
 {
+    enum result r;
+
     if (n == 0)
         return R_INVALID;
-    if (apdu[0] == 0xFF)
-        return pseudo_transmit(s, apdu, n, response, cap, len); /* the driver's own, whatever protocol the card runs */
+    if (apdu[0] == 0xFF) { /* the driver's own, whatever protocol the card runs */
+        r = pseudo_transmit(s, apdu, n, response, cap, len);
+        return r == R_NO_CARD ? slot_refuse(s) : r; /* pcscd takes the slot for empty now: so must its poller */
+    }
     if (protocol > 1)
         return R_PROTOCOL;
     return slot_transmit(s, (int)protocol, apdu, n, response, cap, len);

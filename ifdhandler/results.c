@@ -11,7 +11,6 @@ static const RESPONSECODE failure[CALL_COUNT] = {
     [CALL_OPEN] = IFD_COMMUNICATION_ERROR, /* logged as critical */
     [CALL_CLOSE] = IFD_COMMUNICATION_ERROR,
     [CALL_PRESENCE] = IFD_ICC_NOT_PRESENT, /* never a passing error: it would show as SCARD_UNKNOWN */
-    [CALL_POLL] = IFD_COMMUNICATION_ERROR, /* 400 ms of sleep before presence is asked */
     [CALL_ATTRIBUTE] = IFD_COMMUNICATION_ERROR,
     [CALL_POWER] = IFD_COMMUNICATION_ERROR,    /* any error: "present, swallowed"; the code helps the log only */
     [CALL_PROTOCOL] = IFD_ERROR_PTS_FAILURE,   /* ends the connect: SCARD_W_UNRESPONSIVE_CARD */
@@ -60,25 +59,12 @@ static const struct {
     {CALL_CONTROL, R_DENIED, IFD_ERROR_NOT_SUPPORTED},
 };
 
-static RESPONSECODE gone_code(enum ifd_call call, bool told)
-{
-    switch (call) {
-    case CALL_OPEN:
-        return IFD_NO_SUCH_DEVICE;
-    case CALL_POLL: /* first let the presence call tell it at once; then be slow, or pcscd's thread would spin */
-        return told ? IFD_NO_SUCH_DEVICE : IFD_SUCCESS;
-    default:
-        break;
-    }
-    return told ? failure[call] : IFD_NO_SUCH_DEVICE;
-}
-
 RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)
 {
     if (r == R_OK)
         return call == CALL_PRESENCE ? IFD_ICC_PRESENT : IFD_SUCCESS;
     if (r == R_GONE)
-        return gone_code(call, gone_told);
+        return gone_told ? failure[call] : IFD_NO_SUCH_DEVICE;
     for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {
         if (exceptions[i].call == call && exceptions[i].result == r)
             return exceptions[i].code;

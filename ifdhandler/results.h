@@ -15,7 +15,6 @@ enum ifd_call {
     CALL_OPEN,
     CALL_CLOSE,
     CALL_PRESENCE, /* R_OK is a card, R_NO_CARD none */
-    CALL_POLL,
     CALL_ATTRIBUTE,
     CALL_POWER,
     CALL_PROTOCOL,

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Operations that every reader has. None of them touches the card or presence; those that send nothing are answered
+ * from what was read when the reader was opened.
+ */
+#include <string.h>
+
+#include "pseudo/operation.h"
+#include "reader/device.h"
+
+static bool is_vendor(const struct reader_family *f, uint16_t vendor)
+{
+    for (size_t i = 0; i < f->vendor_id_count; i++) {
+        if (f->vendor_ids[2 * i] == vendor >> 8 && f->vendor_ids[2 * i + 1] == (vendor & 0xFF))
+            return true;
+    }
+    return false;
+}
+
+/* What a reader makes of a command it got is in its answer's status bytes, with 90 00 behind; the status words here are
+ * for commands that it never saw. */
+enum result run_reader_command(struct slot *slot, const struct operation *op, struct answer *a)
+{
+    size_t n = 0;
+    enum result r;
+
+    if (!is_vendor(slot->device->reader->family, op->vendor)) {
+        a->sw = SW_NOT_SUPPORTED;
+        return R_OK;
+    }
+    r = slot_command(slot, op->data, op->data_len, a->data.data, a->data.cap, &n);
+    switch (r) {
+    case R_OK:
+        a->data.len = n;
+        a->sw = SW_DONE;
+        return R_OK;
+    case R_DENIED:
+        a->sw = SW_SECURITY;
+        return R_OK;
+    case R_NOT_SUPPORTED:
+        a->sw = SW_NOT_SUPPORTED;
+        return R_OK;
+    case R_INVALID:
+        a->sw = SW_LENGTH; /* longer or shorter than the reader can take */
+        return R_OK;
+    default:
+        return r;
+    }
+}
+
+enum result run_firmware(struct slot *slot, const struct operation *op, struct answer *a)
+{
+    const struct reader *r = slot->device->reader;
+
+    (void)op;
+    wbuf_bytes(&a->data, r->firmware, strnlen(r->firmware, sizeof r->firmware));
+    a->sw = r->firmware[0] ? SW_DONE : SW_NOT_SUPPORTED;
+    return R_OK;
+}
+
+enum result run_get_atr(struct slot *slot, const struct operation *op, struct answer *a)
+{
+    struct slot_status st;
+    struct atr atr;
+
+    (void)op;
+    slot_status(slot, &st);
+    if (st.gone)
+        return R_GONE;
+    if (!slot_atr(slot, &atr) || !st.present || atr.len > ATR_MAX)
+        return R_NO_CARD;
+    wbuf_bytes(&a->data, atr.bytes, atr.len);
+    a->sw = SW_DONE;
+    return R_OK;
+}
