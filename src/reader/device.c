@@ -330,8 +330,7 @@ void device_unref(struct device *d)
 
 /* ---- presence ------------------------------------------------------------------------------------------------------ */
 
-/* A call of a slot is about to answer "no card". */
-static enum result refuse(struct slot *s)
+enum result slot_refuse(struct slot *s)
 {
     struct device *d = s->device;
 
@@ -457,14 +456,14 @@ static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t 
     if (r != R_OK)
         return r;
     if (!usable || (need_power && !powered))
-        return refuse(s);
+        return slot_refuse(s);
     r = device_acquire(s->device, until);
     if (r != R_OK)
         return r;
     (void)slot_usable(s, &usable, &powered); /* it may have left while we waited */
     if (!usable || (need_power && !powered)) {
         device_release(s->device);
-        return refuse(s);
+        return slot_refuse(s);
     }
     return R_OK;
 }
@@ -473,7 +472,7 @@ static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t 
 static enum result finish_for_card(struct slot *s, enum result r)
 {
     r = finish(s->device, r);
-    return r == R_NO_CARD ? refuse(s) : r;
+    return r == R_NO_CARD ? slot_refuse(s) : r;
 }
 
 enum result slot_power_up(struct slot *s, bool warm, struct atr *atr)
