@@ -141,17 +141,24 @@ static void suspended_time_grows_only_by_a_suspend(void **state)
     }
     asleep += S;
     assert_true(clock_suspended() == before + S);
+    asleep = 60 * S; /* an even number, with readings that fall on both sides of it */
+    for (int i = 0; i < 100; i++) {
+        readings = 0;
+        delays[0] = 400 * i;
+        delays[1] = 20000;
+        assert_true(clock_suspended() == 60 * S);
+    }
 }
 
 static void a_thread_held_up_between_two_readings_asks_again(void **state)
 {
     (void)state;
     asleep = 60 * S;
-    delays[0] = 700 * MS; /* between the first two clocks */
+    delays[0] = 30 * MS; /* between the first two clocks */
     assert_true(clock_suspended() == 60 * S);
     readings = 0;
     delays[0] = 0;
-    delays[1] = 700 * MS; /* and between the second and the third */
+    delays[1] = 30 * MS; /* and between the second and the third */
     assert_true(clock_suspended() == 60 * S);
 }
 

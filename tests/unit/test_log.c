@@ -128,6 +128,8 @@ static void a_flood_of_faults_is_cut_and_counted(void **state)
     assert_string_equal(stub_log_line(LOG_FAULT_BURST + 1), "AET63 1:2: one more");
 
     log_fault(&reader, "and another");
+    reader.limit_since -= HOUR; /* nor again in the next ten seconds */
+    log_fault(&reader, "and one later");
     assert_int_equal(stub_log_matches("left out"), 1); /* said once */
 }
 
@@ -232,6 +234,9 @@ static void a_long_frame_is_shortened_by_count(void **state)
     assert_true(stub_log_has("[70000]", "(69680 not shown)", NULL));
     stub_log_clear();
     log_bytes_masked(&reader, PLOG_FRAME, "<", big, sizeof big, 10, sizeof big);
+    assert_true(stub_log_has("[70000]", "(69680 not shown)", NULL));
+    stub_log_clear();
+    log_bytes_masked(&reader, PLOG_FRAME, "<", big, sizeof big, 300, 100);
     assert_true(stub_log_has("[70000]", "(69680 not shown)", NULL));
     stub_log_clear();
     log_bytes_masked(&reader, PLOG_FRAME, "<", big, 320, 320, 0); /* a short APDU in its frame is shown whole */

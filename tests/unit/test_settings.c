@@ -806,15 +806,31 @@ static void overlong_lines(void **state)
     assert_int_equal(stub_log_count(), 0);
     assert_int_equal(s.power_cap, 5);
     free(text);
-    for (size_t n = 150; n < 260; n++) { /* across inih's own limit: used whole or named, never split */
-        text = long_line("[072F:8002]\napdu_cap = 5", ' ', n, "6\npower_cap = 5\n");
+}
+
+/* Across the length of inih's own buffer a line is taken whole or refused whole, never split. The limit is inih's, so
+ * it is read from the complaint. */
+static void lines_around_the_limit(void **state)
+{
+    size_t longest_taken = 0, limit = 0;
+
+    (void)state;
+    for (size_t n = 150; n < 260; n++) {
+        char *text = long_line("[072F:8002]\napdu_cap = 5", ' ', n, "6\npower_cap = 5\n"), *at;
+
         load(text, &aet63);
+        free(text);
         assert_int_equal(stub_log_count(), 1);
         assert_true(stub_log_has(":2: ", NULL));
         assert_int_equal(s.apdu_cap, 60000);
         assert_int_equal(s.power_cap, 5);
-        free(text);
+        at = strstr(stub_log_line(0), "longer than ");
+        if (!at)
+            longest_taken = strlen("apdu_cap = 5") + n + strlen("6");
+        else if (limit == 0)
+            limit = strtoul(at + strlen("longer than "), NULL, 10);
     }
+    assert_int_equal(longest_taken, limit);
 }
 
 static void bytes_that_are_no_text(void **state)
@@ -1039,6 +1055,7 @@ int main(void)
         CASE(lines_that_are_neither),
         CASE(comments_blanks_and_line_ends),
         CASE(overlong_lines),
+        CASE(lines_around_the_limit),
         CASE(bytes_that_are_no_text),
         CASE(a_file_full_of_mistakes_does_not_flood_the_log),
         CASE(a_file_that_is_too_long),
