@@ -895,6 +895,7 @@ static void files_that_cannot_be_read(void **state)
     assert_file_complaint(file, strerror(ENOENT)); /* named by IFD_PURSE_CONF, so it was meant to be there */
     assert_file_complaint(directory, "not a regular file");
     assert_file_complaint("/dev/zero", "not a regular file");
+    assert_file_complaint("/proc/self/mem", strerror(EIO)); /* opens, but nothing is mapped at its beginning */
     (void)snprintf(path, sizeof path, "%s/link", directory);
     assert_int_equal(symlink(path, path), 0);
     assert_file_complaint(path, strerror(ELOOP));
@@ -1009,6 +1010,21 @@ static void too_many_usb_ids(void **state)
     assert_true(stub_log_has(":10: usb_id", "no more than 8", NULL));
 }
 
+static void the_search_for_usb_ids_leaves_other_mistakes_alone(void **state)
+{
+    char *text = long_line("[072F:8002\napdu_cap\n[usb]\nlog = 5\nbaud = ", '9', 500, "\nusb_id = 1:1:aet63\n[x]");
+    struct usb_id id;
+
+    (void)state;
+    write_file(text);
+    free(text);
+    assert_int_equal(settings_extra_usb_ids(&id, 1, &reader), 1);
+    assert_int_equal(stub_log_count(), 0);
+    (void)unlink(file);
+    assert_int_equal(settings_extra_usb_ids(&id, 1, &reader), 0);
+    assert_true(stub_log_has(file, strerror(ENOENT), NULL)); /* else nobody would say why the reader is not known */
+}
+
 static void without_a_log(void **state)
 {
     (void)state;
@@ -1066,6 +1082,7 @@ int main(void)
         CASE(an_empty_file),
         CASE(usb_ids_of_the_whole_file),
         CASE(too_many_usb_ids),
+        CASE(the_search_for_usb_ids_leaves_other_mistakes_alone),
         CASE(without_a_log),
     };
 
