@@ -45,8 +45,13 @@ enum sim_pipe {
  * Bytes stay queued until the host reads them; they are lost when the reader is unplugged. */
 void sim_send(struct sim_reader *r, enum sim_pipe pipe, const uint8_t *data, size_t n);
 
-/* Makes the next host transfer on this pipe fail with a stall (EPIPE). */
+/* Makes the next host transfer on this pipe fail with a stall (EPIPE). As on a real bus an endpoint stays halted until the
+ * host clears it; a stall of the control pipe ends with the request that it hit. */
 void sim_stall(struct sim_reader *r, enum sim_pipe pipe);
+
+/* The speed in baud that the host has set on a serial line; 0: not a serial line, or not known. A model whose own speed is
+ * another one can then neither understand nor be understood. */
+unsigned sim_line_speed(struct sim_reader *r);
 
 typedef void (*sim_timer_fn)(void *arg);
 /* Calls fn(arg) once after ms milliseconds, with the lock held. Returns an id, never 0. */
@@ -83,7 +88,9 @@ struct sim_model_ops {
     void (*power)(struct sim_model *m, bool on);
 
     /* The host sent one transfer (USB: one control data stage, one packet or bulk transfer; serial: what was read).
-     * setup: the 8 setup bytes of a control request, else NULL. Returns false to stall a control request. */
+     * setup: the 8 setup bytes of a control request, else NULL. Returns false to stall a control request. For a request
+     * with a device to host data stage n is 0, and what the model sends to SIM_PIPE_CONTROL during the call is the data.
+     * Standard requests, and the HID class requests SET_IDLE, GET_IDLE, SET_PROTOCOL, GET_PROTOCOL, never come here. */
     bool (*receive)(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data, size_t n);
 
     /* One control request "verb args" from a test. Writes ONE line (no newline) to reply; returns false, with the
