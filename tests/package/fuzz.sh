@@ -8,7 +8,7 @@ build=$1
 make -C "$build" fuzz || { echo "FAIL the fuzzers are built"; exit 1; }
 ran=0
 for fuzzer in "$build"/fuzz/fuzz_*; do
-    case $fuzzer in *.* ) continue ;; esac
+    case ${fuzzer##*/} in *.*) continue ;; esac
     if [ ! -x "$fuzzer" ] || [ ! -f "$fuzzer" ]; then continue; fi
     ran=$((ran + 1))
     if "$fuzzer" -seed=1 -runs=20000 -max_len=600 -artifact_prefix="$fuzzer-"; then echo "PASS $(basename "$fuzzer"), 20000 inputs"
