@@ -115,9 +115,12 @@ static const struct {
     size_t offset; /* of an unsigned in struct aet63m_options */
     unsigned max;
 } numbers[] = {
-    {"busy", offsetof(struct aet63m_options, busy_ms), 600000}, {"tfmbusy", offsetof(struct aet63m_options, tfm_ms), 600000},
-    {"bwt", offsetof(struct aet63m_options, bwt_ms), 600000},   {"wwt", offsetof(struct aet63m_options, wwt_ms), 600000},
-    {"etx", offsetof(struct aet63m_options, etx_ms), 600000},   {"maxc", offsetof(struct aet63m_options, max_c), 255},
+    {"busy", offsetof(struct aet63m_options, busy_ms), 600000},
+    {"tfmbusy", offsetof(struct aet63m_options, tfm_ms), 600000},
+    {"bwt", offsetof(struct aet63m_options, bwt_ms), 600000},
+    {"wwt", offsetof(struct aet63m_options, wwt_ms), 600000},
+    {"etx", offsetof(struct aet63m_options, etx_ms), 600000},
+    {"maxc", offsetof(struct aet63m_options, max_c), 255},
     {"maxr", offsetof(struct aet63m_options, max_r), 255},
 };
 
@@ -289,12 +292,14 @@ static bool verb_count(struct sim_model *m, const char *args, FILE *reply)
     unsigned long card = m->slot.card != NULL ? m->slot.ops->executions(m->slot.card) : 0;
 
     (void)args;
-    fprintf(reply, "frames=%lu bad_frames=%lu naks=%lu host_naks=%lu host_errors=%lu answers=%lu executions=%lu", c->frames,
-            c->bad_frames, c->naks, c->host_naks, c->host_errors, c->answers, c->executions);
-    fprintf(reply, " card_executions=%lu activations=%lu cold=%lu warm=%lu events=%lu", card, c->cold + c->warm, c->cold,
-            c->warm, c->events);
-    fprintf(reply, " t1_blocks=%lu t1_bad=%lu t1_repeated=%lu t1_apdus=%lu t1_wtx=%lu t1_resynch=%lu t1_too_long=%lu t1_ifs=%lu",
-            t->blocks, t->bad, t->repeated, t->apdus, t->wtx, t->resynch, t->too_long, t->ifs);
+    fprintf(reply, "frames=%lu bad_frames=%lu naks=%lu host_naks=%lu host_errors=%lu answers=%lu executions=%lu",
+            c->frames, c->bad_frames, c->naks, c->host_naks, c->host_errors, c->answers, c->executions);
+    fprintf(reply, " card_executions=%lu activations=%lu cold=%lu warm=%lu events=%lu", card, c->cold + c->warm,
+            c->cold, c->warm, c->events);
+    fprintf(
+        reply,
+        " t1_blocks=%lu t1_bad=%lu t1_repeated=%lu t1_apdus=%lu t1_wtx=%lu t1_resynch=%lu t1_too_long=%lu t1_ifs=%lu",
+        t->blocks, t->bad, t->repeated, t->apdus, t->wtx, t->resynch, t->too_long, t->ifs);
     for (unsigned i = 0; i < 256; i++)
         if (c->commands[i] != 0)
             fprintf(reply, " ins_%02X=%lu", i, c->commands[i]);
@@ -363,8 +368,8 @@ bool aet63m_control(struct sim_model *m, const char *verb, const char *args, FIL
         const char *verb;
         bool (*run)(struct sim_model *m, const char *args, FILE *reply);
     } verbs[] = {
-        {"insert", verb_insert}, {"remove", verb_remove}, {"swap", verb_swap},     {"bounce", verb_bounce},
-        {"status", verb_status}, {"count", verb_count},   {"last", verb_last},     {"option", verb_option},
+        {"insert", verb_insert},     {"remove", verb_remove}, {"swap", verb_swap}, {"bounce", verb_bounce},
+        {"status", verb_status},     {"count", verb_count},   {"last", verb_last}, {"option", verb_option},
         {"fault", aet63m_fault_arm}, {"eeprom", verb_eeprom}, {"sam", verb_sam},
     };
 

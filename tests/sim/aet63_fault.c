@@ -126,7 +126,11 @@ static bool parse_kind(char *word, struct request *q)
     unsigned v = q->kind->fallback;
     if (value != NULL && !number(value, q->kind->value == HEX ? 16 : 10, q->kind->t1 ? 255 : 600000, &v))
         return false;
-    q->f = (struct aet63m_fault){.value = v, .has_value = value != NULL, .any = true, .exec = q->kind->exec, .times = 1,
+    q->f = (struct aet63m_fault){.value = v,
+                                 .has_value = value != NULL,
+                                 .any = true,
+                                 .exec = q->kind->exec,
+                                 .times = 1,
                                  .event = EVENT_INSERTED};
     q->t1 = (struct sim_t1_fault){.exec = q->kind->exec, .value = v, .n = 1, .times = 1};
     if (q->kind->t1)

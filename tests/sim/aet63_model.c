@@ -703,7 +703,12 @@ static struct sim_model *create(struct sim_reader *r, const char *options)
         return NULL;
     m->r = r;
     m->opt = (struct aet63m_options){
-        .transport = 'a', .mute_sw = 0x6020, .wwt_ms = 1000, .etx_ms = 1000, .max_c = 0xFF, .max_r = 0xFF,
+        .transport = 'a',
+        .mute_sw = 0x6020,
+        .wwt_ms = 1000,
+        .etx_ms = 1000,
+        .max_c = 0xFF,
+        .max_r = 0xFF,
         .internal = "AET63-0.67",
     };
     m->notify = true;
@@ -712,8 +717,7 @@ static struct sim_model *create(struct sim_reader *r, const char *options)
     memcpy(m->tfm_atr, "\x54\x46\x4D", 3);
     m->tfm_atr_n = 3;
     m->tfm = calloc(AET63M_TFM_SCRIPTS, sizeof *m->tfm);
-    if (m->tfm == NULL || !aet63m_slot_init(m, &m->slot) || !aet63m_slot_init(m, &m->sam) ||
-        !set_options(m, options)) {
+    if (m->tfm == NULL || !aet63m_slot_init(m, &m->slot) || !aet63m_slot_init(m, &m->sam) || !set_options(m, options)) {
         destroy(m);
         return NULL;
     }
@@ -768,8 +772,13 @@ static const struct sim_usb_identity *usb(struct sim_model *m)
     memcpy(d + 27, interface, 9);
     memcpy(d + 36, ep, ep_n);
     m->usb = (struct sim_usb_identity){
-        .vid = 0x072F, .pid = 0x8002, .descriptors = d, .descriptors_len = 18 + total,
-        .manufacturer = "ACS", .product = "BioTRUSTKey", .serial = serial != 0 ? m->opt.serial : NULL,
+        .vid = 0x072F,
+        .pid = 0x8002,
+        .descriptors = d,
+        .descriptors_len = 18 + total,
+        .manufacturer = "ACS",
+        .product = "BioTRUSTKey",
+        .serial = serial != 0 ? m->opt.serial : NULL,
         .kernel_driver = m->opt.kdriver[0] != '\0' ? m->opt.kdriver : NULL,
         .speed = m->opt.transport == 'b' ? "12" : "1.5",
     };

@@ -58,26 +58,26 @@ struct aet63m_options {
     bool nak_raw;
     bool lower_case;
     bool extended;
-    bool wtx_ignored;  /* the reader does not lengthen its wait after S(WTX response) */
-    bool sam_sw2;      /* ACTIVATE_SAM tells the protocol in SW2, as RESET does */
-    bool auto_last;    /* automatic type on a card that offers both: T=1 instead of the first offered */
-    bool crc_plain;    /* the cards' T=1 CRC is SIM_T1_CRC_PLAIN */
+    bool wtx_ignored; /* the reader does not lengthen its wait after S(WTX response) */
+    bool sam_sw2;     /* ACTIVATE_SAM tells the protocol in SW2, as RESET does */
+    bool auto_last;   /* automatic type on a card that offers both: T=1 instead of the first offered */
+    bool crc_plain;   /* the cards' T=1 CRC is SIM_T1_CRC_PLAIN */
     enum aet63m_events events;
     enum aet63m_overlap overlap;
-    unsigned busy_ms;     /* processing time of each command */
-    unsigned tfm_ms;      /* the same for TFM commands */
-    unsigned mute_sw;     /* SW1 SW2 when a T=1 card does not answer */
-    unsigned bwt_ms;      /* 0: from the ATR */
-    unsigned wwt_ms;      /* T=0: how long a silent card is waited for */
-    unsigned etx_ms;      /* a frame without its end is dropped after this time */
+    unsigned busy_ms; /* processing time of each command */
+    unsigned tfm_ms;  /* the same for TFM commands */
+    unsigned mute_sw; /* SW1 SW2 when a T=1 card does not answer */
+    unsigned bwt_ms;  /* 0: from the ATR */
+    unsigned wwt_ms;  /* T=0: how long a silent card is waited for */
+    unsigned etx_ms;  /* a frame without its end is dropped after this time */
     unsigned max_c, max_r;
     char serial[64], kdriver[32], internal[11];
 };
 
 struct aet63m_atr {
-    bool t0, t1;     /* protocols offered */
-    int first;       /* the first offered */
-    int specific;    /* protocol of TA2, or -1 */
+    bool t0, t1;  /* protocols offered */
+    int first;    /* the first offered */
+    int specific; /* protocol of TA2, or -1 */
     unsigned ifsc, bwi;
     bool crc;
 };
@@ -92,9 +92,9 @@ struct aet63m_slot {
     int protocol;
     struct aet63m_atr atr;
     struct sim_t1card *t1;
-    bool running;      /* the card has an APDU */
-    bool for_t1;       /* its answer goes to t1, not to the reader */
-    unsigned timer;    /* the card's delay */
+    bool running;   /* the card has an APDU */
+    bool for_t1;    /* its answer goes to t1, not to the reader */
+    unsigned timer; /* the card's delay */
     size_t rapdu_n;
     uint8_t rapdu[SIM_RAPDU_MAX];
 };
@@ -127,18 +127,18 @@ enum aet63m_fault_kind {
 
 struct aet63m_fault {
     enum aet63m_fault_kind kind;
-    unsigned value;   /* the K, MS or SW of "kind=…" */
+    unsigned value; /* the K, MS or SW of "kind=…" */
     bool has_value;
-    bool any;         /* any instruction */
+    bool any; /* any instruction */
     uint8_t at;
-    bool exec;        /* status, remove: the command is executed before */
-    bool after;       /* event: after the answer */
-    bool out;         /* stall: the command's transfer, not the answer's */
-    bool back;        /* remove: the card is in again when the answer comes */
-    uint8_t bit;      /* flip */
-    unsigned event;   /* event: code */
+    bool exec;      /* status, remove: the command is executed before */
+    bool after;     /* event: after the answer */
+    bool out;       /* stall: the command's transfer, not the answer's */
+    bool back;      /* remove: the card is in again when the answer comes */
+    uint8_t bit;    /* flip */
+    unsigned event; /* event: code */
     unsigned skip;
-    unsigned times;   /* 0: for ever */
+    unsigned times; /* 0: for ever */
 };
 
 struct aet63m_command {
@@ -159,7 +159,8 @@ struct aet63m_tfm_script {
 };
 
 struct aet63m_counts {
-    unsigned long commands[256], frames, bad_frames, naks, host_naks, host_errors, executions, cold, warm, events, answers;
+    unsigned long commands[256], frames, bad_frames, naks, host_naks, host_errors, executions, cold, warm, events,
+        answers;
 };
 
 struct sim_model {

@@ -11,10 +11,9 @@
  *   00 E4 00 00 data    takes data that must run 00 01 02 … (else 6A 80), returns their number, 4 bytes
  *   00 E6 00 00         returns how often the card executed a command since it was made, 4 bytes, this one included
  *   00 E8 P1 P2 [data]  takes P1P2 milliseconds, returns the data
- *   00 EA 00 00         adds 1 to the counter and returns it, 4 bytes; with T=0 and Le other than 4: 6C 04, nothing added
- *   00 EC 00 00         returns the counter without adding
- *   00 EE P1 P2         answers SW = P1P2
- *   00 F0 …             stays silent
+ *   00 EA 00 00         adds 1 to the counter and returns it, 4 bytes; with T=0 and Le other than 4: 6C 04, nothing
+ * added 00 EC 00 00         returns the counter without adding 00 EE P1 P2         answers SW = P1P2 00 F0 … stays
+ * silent
  *
  * Numbers are big-endian. Counters live as long as the card object: no reset and no removal of power clears them.
  * With T=0 a command that has data and an answer is answered 61xx, and a wrong Le 6Cxx. With T=1 the data comes only
@@ -160,8 +159,7 @@ static struct sim_card *make_t1(const char *options)
     c->offers_t1 = true;
     c->protocol = 1;
     c->ifsc = 32;
-    bool good = sim_options_known("echo-t1", options, keys) &&
-                sim_option_number(options, "delay", 600000, &c->delay) &&
+    bool good = sim_options_known("echo-t1", options, keys) && sim_option_number(options, "delay", 600000, &c->delay) &&
                 sim_option_number(options, "start", 0xFFFFFFFF, &c->counter) &&
                 sim_option_number(options, "ifsc", 254, &c->ifsc) && c->ifsc > 0 &&
                 sim_option_number(options, "bwi", 9, &c->bwi) && sim_option_number(options, "crc", 1, &c->crc) &&
@@ -284,21 +282,46 @@ static unsigned long executions(struct sim_card *c)
 }
 
 const struct sim_card_ops sim_card_echo_t0 = {
-    .name = "echo-t0", .create = make_t0, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "echo-t0",
+    .create = make_t0,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };
 
 const struct sim_card_ops sim_card_echo_t1 = {
-    .name = "echo-t1", .create = make_t1, .destroy = destroy, .atr = atr, .power = power,
-    .reset = reset, .execute = execute, .executions = executions, .protocol = protocol,
+    .name = "echo-t1",
+    .create = make_t1,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
+    .protocol = protocol,
 };
 
 const struct sim_card_ops sim_card_mute = {
-    .name = "mute", .create = make_mute, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "mute",
+    .create = make_mute,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };
 
 const struct sim_card_ops sim_card_badatr = {
-    .name = "badatr", .create = make_badatr, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "badatr",
+    .create = make_badatr,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };

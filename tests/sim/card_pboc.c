@@ -4,7 +4,8 @@
  *
  *   pboc-t0   contact, T=0: answers byte for byte as the card of the specification page does (steps S1 to S5)
  *   pboc-t1   the same application behind T=1, whole APDUs
- *   pboc-cl   contactless: entered through the PPSE, its PDOL and the answer of GET PROCESSING OPTIONS as qPBOC has them
+ *   pboc-cl   contactless: entered through the PPSE, its PDOL and the answer of GET PROCESSING OPTIONS as qPBOC has
+ * them
  *
  * Options: balance=N (hundredths, 0 by default: balance=12345 reads as 123.45), records=N (log records, 0..10, 3 by
  * default), delay=MS (time taken by every command).
@@ -29,13 +30,13 @@ struct sim_card {
     struct sim_t0 t0;
 };
 
-#define PSE "31 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
-#define PPSE "32 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
-#define AID "A0 00 00 03 33 01 01 01"
-#define LABEL "50 42 4F 43 20 44 45 42 49 54" /* "PBOC DEBIT" */
+#define PSE        "31 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
+#define PPSE       "32 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
+#define AID        "A0 00 00 03 33 01 01 01"
+#define LABEL      "50 42 4F 43 20 44 45 42 49 54" /* "PBOC DEBIT" */
 #define HISTORICAL "80 65 08 49 04 86 53 00 00 00 00 00 00"
 
-#define PSE_FCI "6F 26 84 0E " PSE " A5 14 88 01 01 5F 2D 02 7A 68 9F 11 01 01 BF 0C 05 9F 4D 02 0B 0A"
+#define PSE_FCI    "6F 26 84 0E " PSE " A5 14 88 01 01 5F 2D 02 7A 68 9F 11 01 01 BF 0C 05 9F 4D 02 0B 0A"
 #define PSE_RECORD "70 25 61 23 4F 08 " AID " 50 0A " LABEL " 9F 12 0A " LABEL
 #define APP_FCI                                                                                                        \
     "6F 45 84 08 " AID " A5 39 50 0A " LABEL                                                                           \
@@ -44,8 +45,8 @@ struct sim_card {
 enum { APP_PDOL_DATA = 1 + 6 + 2 };
 
 #define PPSE_FCI "6F 30 84 0E " PPSE " A5 1E BF 0C 1B 61 19 4F 08 " AID " 50 0A " LABEL " 87 01 01"
-/* PDOL: 9F66 terminal transaction qualifiers, 9F02, 9F03 amounts, 9F1A country, 95 TVR, 5F2A currency, 9A date, 9C type,
- * 9F37 unpredictable number */
+/* PDOL: 9F66 terminal transaction qualifiers, 9F02, 9F03 amounts, 9F1A country, 95 TVR, 5F2A currency, 9A date, 9C
+ * type, 9F37 unpredictable number */
 #define CL_FCI                                                                                                         \
     "6F 43 84 08 " AID " A5 37 50 0A " LABEL                                                                           \
     " 87 01 01 9F 38 18 9F 66 04 9F 02 06 9F 03 06 9F 1A 02 95 05 5F 2A 02 9A 03 9C 01 9F 37 04"                       \
@@ -54,7 +55,7 @@ enum { CL_PDOL_DATA = 4 + 6 + 6 + 2 + 5 + 2 + 3 + 1 + 4 };
 
 /* SFI 2 record 1: track 2 equivalent, holder, PAN, expiry, issuer country */
 #define APP_RECORD                                                                                                     \
-    "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F 43 41 52 44"             \
+    "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F 43 41 52 44"            \
     " 5A 0A 62 28 00 01 00 00 11 11 11 7F 5F 24 03 30 12 31 5F 28 02 01 56"
 #define LOG_FORMAT "9A 03 9F 21 03 9F 02 06 9F 03 06 9F 1A 02 5F 2A 02 9F 4E 14 9C 01 9F 36 02"
 
@@ -321,16 +322,34 @@ static unsigned long executions(struct sim_card *c)
 }
 
 const struct sim_card_ops sim_card_pboc_t0 = {
-    .name = "pboc-t0", .create = make_t0, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "pboc-t0",
+    .create = make_t0,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };
 
 const struct sim_card_ops sim_card_pboc_t1 = {
-    .name = "pboc-t1", .create = make_t1, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "pboc-t1",
+    .create = make_t1,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };
 
 const struct sim_card_ops sim_card_pboc_cl = {
-    .name = "pboc-cl", .create = make_cl, .destroy = destroy, .atr = atr,
-    .power = power, .reset = reset, .execute = execute, .executions = executions,
+    .name = "pboc-cl",
+    .create = make_cl,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
 };

@@ -46,8 +46,9 @@ struct sim_card *sim_card_make(const char *spec, const struct sim_card_ops **ops
         snprintf(why, why_size, "unknown card %s", name);
         return NULL;
     }
-    int len = *ops == &sim_card_vpcd ? snprintf(options, sizeof options, "port=%s%s%s", name + 5, *rest ? "," : "", rest)
-                                     : snprintf(options, sizeof options, "%s", rest);
+    int len = *ops == &sim_card_vpcd
+                  ? snprintf(options, sizeof options, "port=%s%s%s", name + 5, *rest ? "," : "", rest)
+                  : snprintf(options, sizeof options, "%s", rest);
     struct sim_card *c = len < 0 || (size_t)len >= sizeof options ? NULL : (*ops)->create(options);
     if (c == NULL)
         snprintf(why, why_size, "card %s does not take \"%s\"", name, rest);
@@ -95,8 +96,8 @@ bool sim_options_known(const char *card, const char *options, const char *const 
 {
     for (const char *p = options; *p != '\0';) {
         size_t n = strcspn(p, ","), i = 0;
-        while (keys[i] != NULL && !(strlen(keys[i]) < n && p[strlen(keys[i])] == '=' &&
-                                    memcmp(keys[i], p, strlen(keys[i])) == 0))
+        while (keys[i] != NULL &&
+               !(strlen(keys[i]) < n && p[strlen(keys[i])] == '=' && memcmp(keys[i], p, strlen(keys[i])) == 0))
             i++;
         if (keys[i] == NULL) {
             fprintf(stderr, "%s: unknown option \"%.*s\"\n", card, (int)n, p);

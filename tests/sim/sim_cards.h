@@ -17,13 +17,15 @@ struct sim_card *sim_card_make(const char *spec, const struct sim_card_ops **ops
 /* Copies the value of key out of "key=value,key=value". False if the key is not there or its value too long. */
 bool sim_option(const char *options, const char *key, char *value, size_t size);
 
-/* Reads a decimal option of at most max into *value, which stays as it is when the key is absent. False if malformed. */
+/* Reads a decimal option of at most max into *value, which stays as it is when the key is absent. False if malformed.
+ */
 bool sim_option_number(const char *options, const char *key, unsigned long max, unsigned long *value);
 
 /* True if the string holds no other keys than those listed (NULL ends the list); else a message on stderr. */
 bool sim_options_known(const char *card, const char *options, const char *const *keys);
 
-/* Decodes hex digits, spaces allowed between bytes. Returns the number of bytes, or -1 if malformed or more than max. */
+/* Decodes hex digits, spaces allowed between bytes. Returns the number of bytes, or -1 if malformed or more than max.
+ */
 long sim_hex(const char *text, uint8_t *out, size_t max);
 
 /* One command APDU, taken apart. */

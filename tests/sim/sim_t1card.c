@@ -62,8 +62,8 @@ struct sim_t1card {
     bool wtx_endless;
     unsigned wtx_left;
     bool endless_chain;
-    bool abort_after;             /* the answer to this APDU is to be replaced by S(ABORT request) */
-    struct sim_t1_fault now;      /* fault that acts on the next block out */
+    bool abort_after;        /* the answer to this APDU is to be replaced by S(ABORT request) */
+    struct sim_t1_fault now; /* fault that acts on the next block out */
     bool have_now;
     struct sim_t1_fault faults[FAULTS];
     unsigned n_faults;

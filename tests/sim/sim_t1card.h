@@ -31,14 +31,14 @@ struct sim_t1card_calls {
 };
 
 struct sim_t1card_counts {
-    unsigned long blocks;      /* received */
-    unsigned long bad;         /* of these not valid, whoever's fault */
-    unsigned long repeated;    /* I-blocks with the number of the one before: the card had not asked for it */
-    unsigned long apdus;       /* handed to the card */
-    unsigned long wtx;         /* S(WTX request) sent */
-    unsigned long resynch;     /* S(RESYNCH request) received */
-    unsigned long too_long;    /* I-blocks longer than IFSC */
-    unsigned long ifs;         /* S(IFS request) received */
+    unsigned long blocks;   /* received */
+    unsigned long bad;      /* of these not valid, whoever's fault */
+    unsigned long repeated; /* I-blocks with the number of the one before: the card had not asked for it */
+    unsigned long apdus;    /* handed to the card */
+    unsigned long wtx;      /* S(WTX request) sent */
+    unsigned long resynch;  /* S(RESYNCH request) received */
+    unsigned long too_long; /* I-blocks longer than IFSC */
+    unsigned long ifs;      /* S(IFS request) received */
 };
 
 /* What the card side can be told to do wrong. Each acts on a block that the host sends, or on the answer to it. */
@@ -59,12 +59,12 @@ enum sim_t1_fault_kind {
 
 struct sim_t1_fault {
     enum sim_t1_fault_kind kind;
-    char at;         /* 'I', 'R', 'S': only on such a block of the host; 0: any */
+    char at; /* 'I', 'R', 'S': only on such a block of the host; 0: any */
     bool exec;
     unsigned value;
     unsigned n;
-    unsigned skip;   /* pass that many matching blocks first */
-    unsigned times;  /* 0: for ever */
+    unsigned skip;  /* pass that many matching blocks first */
+    unsigned times; /* 0: for ever */
 };
 
 struct sim_t1card *sim_t1card_new(const struct sim_t1card_calls *calls, void *arg);

@@ -304,8 +304,8 @@ static struct sim_card *create(const char *options)
         return NULL;
     c->listener = c->client = c->wake = -1;
     c->timeout_ms = 30000;
-    if (!sim_options_known("vpcd", options, keys) || !sim_option_number(options, "port", 65535, &port) || port > 65535 ||
-        !sim_option_number(options, "timeout", 600000, &c->timeout_ms)) {
+    if (!sim_options_known("vpcd", options, keys) || !sim_option_number(options, "port", 65535, &port) ||
+        port > 65535 || !sim_option_number(options, "timeout", 600000, &c->timeout_ms)) {
         free(c);
         return NULL;
     }
@@ -393,6 +393,15 @@ unsigned sim_vpcd_port(const struct sim_card *c)
 }
 
 const struct sim_card_ops sim_card_vpcd = {
-    .name = "vpcd", .create = create, .destroy = destroy, .atr = atr, .power = power, .reset = reset,
-    .execute = execute, .executions = executions, .begin = begin, .cancel = cancel, .watch = watch,
+    .name = "vpcd",
+    .create = create,
+    .destroy = destroy,
+    .atr = atr,
+    .power = power,
+    .reset = reset,
+    .execute = execute,
+    .executions = executions,
+    .begin = begin,
+    .cancel = cancel,
+    .watch = watch,
 };

@@ -275,13 +275,13 @@ static unsigned long counted(const char *key)
 }
 
 #define RESET_MESSAGE "01 FF 00 01 12 ED"
-#define INSERTED "01 FF 01 00 FF"
-#define REMOVED "01 FF 02 00 FC"
-#define NAK "05 05"
-#define OK "01 90 00 00 91"
-#define STAT "01 01 00 00"
-#define STAT_EMPTY "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 00 D6"
-#define STAT_IN "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 01 D7"
+#define INSERTED      "01 FF 01 00 FF"
+#define REMOVED       "01 FF 02 00 FC"
+#define NAK           "05 05"
+#define OK            "01 90 00 00 91"
+#define STAT          "01 01 00 00"
+#define STAT_EMPTY    "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 00 D6"
+#define STAT_IN       "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 01 D7"
 
 /* A reader just plugged, its reset message read, with a card in and its event read. */
 static void plug(const char *options, const char *card)
@@ -349,8 +349,8 @@ static const struct vector {
     {"C16", OUT, "01 9B 06 01 00 DE AD BE EF BF", NULL, 0, "", "019B060100DEADBEEFBF", 10, 22, 3},
     {"C17", OUT, "01 9C 03 01 02 03 9E", NULL, 0, "", "019C030102039E", 7, 16, 2},
     {"C18", OUT, "01 9D 00 9C", NULL, 0, "", "019D009C", 4, 10, 2},
-    {"C19", OUT, "01 9F 18 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 15 16 17 86",
-     NULL, 0, "", "019F18000102030405060708090A0B0C0D0E0F101112131415161786", 28, 58, 8},
+    {"C19", OUT, "01 9F 18 00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F 10 11 12 13 14 15 16 17 86", NULL, 0, "",
+     "019F18000102030405060708090A0B0C0D0E0F101112131415161786", 28, 58, 8},
     {"C20", OUT, "01 A0 06 00 A4 00 00 00 00 03", NULL, 0, "", "01A00600A40000000003", 10, 22, 3},
     {"C21", OUT, "01 A0 06 00 84 00 00 00 08 2B", NULL, 0, "", "01A0060084000000082B", 10, 22, 3},
     {"C22", OUT, "01 A0 08 00 A4 00 00 02 3F 00 00 30", NULL, 0, "", "01A00800A40000023F000030", 12, 26, 4},
@@ -375,19 +375,19 @@ static const struct vector {
     {"C41", IN, "01 67 01 00 67", NULL, 0, "", "0167010067", 5, 12, 2},
     {"C42", IN, "01 67 03 00 65", NULL, 0, "", "0167030065", 5, 12, 2},
     {"C43", IN, "01 67 12 00 74", NULL, 0, "", "0167120074", 5, 12, 2},
-    {"C44", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 00 D6",
-     NULL, 0, "", "0190001041455436332D302E3637FFFF30000000D6", 21, 44, 6},
-    {"C45", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 01 D7",
-     NULL, 0, "", "0190001041455436332D302E3637FFFF30000001D7", 21, 44, 6},
-    {"C46", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 0C 03 D9",
-     NULL, 0, "", "0190001041455436332D302E3637FFFF30000C03D9", 21, 44, 6},
+    {"C44", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 00 D6", NULL, 0, "",
+     "0190001041455436332D302E3637FFFF30000000D6", 21, 44, 6},
+    {"C45", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 00 01 D7", NULL, 0, "",
+     "0190001041455436332D302E3637FFFF30000001D7", 21, 44, 6},
+    {"C46", IN, "01 90 00 10 41 45 54 36 33 2D 30 2E 36 37 FF FF 30 00 0C 03 D9", NULL, 0, "",
+     "0190001041455436332D302E3637FFFF30000C03D9", 21, 44, 6},
     {"C47", IN, "01 90 00 04 3B 02 14 50 E8", NULL, 0, "", "019000043B021450E8", 9, 20, 3},
     {"C48", IN, "01 90 01 04 3B 80 01 81 AF", NULL, 0, "", "019001043B800181AF", 9, 20, 3},
     {"C49", IN, "01 90 00 02 90 00 03", NULL, 0, "", "01900002900003", 7, 16, 2},
     {"C50", IN, "01 90 00 02 61 12 E0", NULL, 0, "", "019000026112E0", 7, 16, 2},
     {"C51", IN, "01 90 00 02 6A 82 7B", NULL, 0, "", "019000026A827B", 7, 16, 2},
-    {"C52", IN, "01 90 00 0A 11 22 33 44 55 66 77 88 90 00 83",
-     NULL, 0, "", "0190000A1122334455667788900083", 15, 32, 4},
+    {"C52", IN, "01 90 00 0A 11 22 33 44 55 66 77 88 90 00 83", NULL, 0, "", "0190000A1122334455667788900083", 15, 32,
+     4},
     {"C53", IN, "01 90 00 FF 01 02", "++", 256, "90 00 FD", NULL, 265, 532, 67},
     {"C54", IN, "01 90 00 05 00 E1 01 FE 1E 94", NULL, 0, "", "0190000500E101FE1E94", 10, 22, 3},
     {"C55", IN, "01 90 00 FE", "00", 254, "6F", NULL, 259, 520, 65},
@@ -492,10 +492,11 @@ static void long_answers_in_packets(void **state)
 static void printed_examples(void **state)
 {
     static const char *const whole[] = {
-        "01 91 03 11 22 33 93", /* M01 */
+        "01 91 03 11 22 33 93",    /* M01 */
         "01 90 00 03 11 22 33 92", /* M02, a response */
-        "01 A2 01 3D 9F", /* M03 */
-        INSERTED, REMOVED, /* M08, M09 */
+        "01 A2 01 3D 9F",          /* M03 */
+        INSERTED,
+        REMOVED, /* M08, M09 */
     };
     static const uint8_t upper[] = "\00201A2013D9F\003", lower[] = "\00201a2013d9f\003"; /* M04, M05 */
     static const uint8_t m08[] = "\00201FF0100FF\003", m09[] = "\00201FF0200FC\003";
@@ -680,14 +681,14 @@ static void wrong_vendor_request_stalls(void **state)
 
 static void descriptors(void **state)
 {
-    static const uint8_t a[] = {18, 1, 0x10, 1, 0, 0, 0, 8, 0x2F, 7, 2, 0x80, 0x67, 0, 1, 2, 0, 1,
-                                9, 2, 25, 0, 1, 1, 0, 0x80, 50,
-                                9, 4, 0, 0, 1, 0xFF, 0, 0, 0,
-                                7, 5, 0x81, 3, 8, 0, 10};
+    static const uint8_t a[] = {18, 1, 0x10, 1, 0, 0,  0, 8, 0x2F, 7, 2,    0x80, 0x67, 0, 1,
+                                2,  0, 1,    9, 2, 25, 0, 1, 1,    0, 0x80, 50,   9,    4, 0,
+                                0,  1, 0xFF, 0, 0, 0,  7, 5, 0x81, 3, 8,    0,    10};
     static const struct {
         const char *options;
         size_t length, endpoints;
-    } others[] = {{"transport=b", 50, 2}, {"transport=b,intin=1", 57, 3}, {"transport=c,serial=0042,kdriver=usbhid", 50, 2}};
+    } others[] = {
+        {"transport=b", 50, 2}, {"transport=b,intin=1", 57, 3}, {"transport=c,serial=0042,kdriver=usbhid", 50, 2}};
 
     (void)state;
     plug("", NULL);
@@ -756,7 +757,7 @@ static void example_session(void **state)
     assert_true(receive_message());
     assert_int_equal(raw[2], 0x01);
     send_raw("01 A1 05 00 C1 01 FE 3E A5");
-    expect("01 90 00 05 00 E1 01 FE 1E 94"); /* C54 */
+    expect("01 90 00 05 00 E1 01 FE 1E 94");            /* C54 */
     send_raw("01 A1 09 00 00 05 00 84 00 00 08 89 A9"); /* C26 */
     expect_answer(0x9000, "00 00 0A 11 22 33 44 55 66 77 88 90 00 12");
     assert_true(verb("fault", "event before at=01"));
@@ -775,13 +776,15 @@ static void apdu(const char *in, const char *out)
 
 #define PSE_NAME "31 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
 #define FCI_PSE                                                                                                        \
-    "6F 26 84 0E 31 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 14 88 01 01 5F 2D 02 7A 68 9F 11 01 01 BF 0C 05 9F 4D "   \
+    "6F 26 84 0E 31 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 14 88 01 01 5F 2D 02 7A 68 9F 11 01 01 BF 0C 05 9F 4D "  \
     "02 0B 0A 90 00"
 #define DIRECTORY                                                                                                      \
-    "70 25 61 23 4F 08 A0 00 00 03 33 01 01 01 50 0A 50 42 4F 43 20 44 45 42 49 54 9F 12 0A 50 42 4F 43 20 44 45 42 49 " \
+    "70 25 61 23 4F 08 A0 00 00 03 33 01 01 01 50 0A 50 42 4F 43 20 44 45 42 49 54 9F 12 0A 50 42 4F 43 20 44 45 42 "  \
+    "49 "                                                                                                              \
     "54 90 00"
 #define FCI_APP                                                                                                        \
-    "6F 45 84 08 A0 00 00 03 33 01 01 01 A5 39 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 09 9F 7A 01 9F 02 06 " \
+    "6F 45 84 08 A0 00 00 03 33 01 01 01 A5 39 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 09 9F 7A 01 9F 02 "  \
+    "06 "                                                                                                              \
     "5F 2A 02 5F 2D 02 7A 68 9F 11 01 01 9F 12 0A 50 42 4F 43 20 44 45 42 49 54 BF 0C 05 9F 4D 02 0B 0A 90 00"
 
 /* S1 to S5 of the e-cash page, each APDU with Lc and Le both present as A0 wants it. */
@@ -814,14 +817,16 @@ static void pboc_objects_and_log(void **state)
     apdu("80 CA 9F 17 00 04", "9F 17 01 03 90 00");
     apdu("80 CA 12 34 00 00", "6A 88");
     apdu("00 B2 01 5C 00 00", "6C 2D");
-    apdu("00 B2 01 5C 00 2D", "26 11 19 09 01 30 00 00 00 00 01 50 00 00 00 00 00 00 01 56 01 56 42 4F 4F 4B 53 48 4F 50 "
-                              "20 20 20 20 20 20 20 20 20 20 20 20 00 00 10 90 00");
+    apdu("00 B2 01 5C 00 2D",
+         "26 11 19 09 01 30 00 00 00 00 01 50 00 00 00 00 00 00 01 56 01 56 42 4F 4F 4B 53 48 4F 50 "
+         "20 20 20 20 20 20 20 20 20 20 20 20 00 00 10 90 00");
     apdu("00 B2 03 5C 00 00", "6A 83");
     apdu("80 A8 00 00 0B 83 09 00 00 00 00 00 00 00 01 56 00", "61 08");
     apdu("00 C0 00 00 00 08", "80 06 7C 00 10 01 01 00 90 00");
     apdu("80 CA 9F 36 00 05", "9F 36 02 00 11 90 00"); /* the transaction counter went up */
-    apdu("00 B2 01 14 00 39", "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F "
-                              "43 41 52 44 5A 0A 62 28 00 01 00 00 11 11 11 7F 5F 24 03 30 12 31 5F 28 02 01 56 90 00");
+    apdu("00 B2 01 14 00 39",
+         "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F "
+         "43 41 52 44 5A 0A 62 28 00 01 00 00 11 11 11 7F 5F 24 03 30 12 31 5F 28 02 01 56 90 00");
 }
 
 /* Whole APDUs, as T=1 and contactless cards answer them. */
@@ -857,15 +862,19 @@ static void pboc_whole_apdus(void **state)
     ops = sim_card_find("pboc-cl");
     c = ops->create("balance=100");
     whole(ops, c, "00 A4 04 00 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 00",
-          "6F 30 84 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 1E BF 0C 1B 61 19 4F 08 A0 00 00 03 33 01 01 01 50 0A "
+          "6F 30 84 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 1E BF 0C 1B 61 19 4F 08 A0 00 00 03 33 01 01 01 50 "
+          "0A "
           "50 42 4F 43 20 44 45 42 49 54 87 01 01 90 00");
     whole(ops, c, "00 A4 04 00 0E " PSE_NAME " 00", "6A 82");
     whole(ops, c, "00 A4 04 00 08 A0 00 00 03 33 01 01 01 00",
-          "6F 43 84 08 A0 00 00 03 33 01 01 01 A5 37 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 18 9F 66 04 9F 02 "
+          "6F 43 84 08 A0 00 00 03 33 01 01 01 A5 37 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 18 9F 66 04 9F "
+          "02 "
           "06 9F 03 06 9F 1A 02 95 05 5F 2A 02 9A 03 9C 01 9F 37 04 5F 2D 02 7A 68 BF 0C 05 9F 4D 02 0B 0A 90 00");
-    whole(ops, c, "80 A8 00 00 23 83 21 36 00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 01 56 00 00 00 00 00 01 56 26 11 20 "
-                  "00 01 02 03 04 00",
-          "77 23 82 02 7C 00 94 04 10 01 01 00 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 9F 36 02 00 11 "
+    whole(ops, c,
+          "80 A8 00 00 23 83 21 36 00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 01 56 00 00 00 00 00 01 56 26 11 20 "
+          "00 01 02 03 04 00",
+          "77 23 82 02 7C 00 94 04 10 01 01 00 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 9F 36 02 00 "
+          "11 "
           "90 00");
     whole(ops, c, "80 A8 00 00 02 83 00 00", "67 00");
     whole(ops, c, "80 CA 9F 5D 00", "9F 5D 06 00 00 00 00 01 00 90 00");
@@ -1182,8 +1191,8 @@ static void count_up(void)
 static void faults_that_spoil_the_answer(void **state)
 {
     static const char *const spoiling[] = {
-        "badsum", "badlen", "badhex", "truncate=5", "noetx", "flip=3", "flip=0", "cut=7", "cut=21", "lose=4", "lose=0",
-        "dup=4", "noise=6",
+        "badsum", "badlen", "badhex", "truncate=5", "noetx", "flip=3",  "flip=0",
+        "cut=7",  "cut=21", "lose=4", "lose=0",     "dup=4", "noise=6",
     };
     struct aet63s_msg msg;
 
@@ -1209,7 +1218,8 @@ static void faults_that_spoil_the_answer(void **state)
 
 static void faults_that_a_host_survives(void **state)
 {
-    static const char *const harmless[] = {"extended", "extended form", "lowercase", "garbage", "garbage before", "dup=0"};
+    static const char *const harmless[] = {"extended", "extended form",  "lowercase",
+                                           "garbage",  "garbage before", "dup=0"};
 
     (void)state;
     plug_and_power("", "echo-t0", 0x9000);
@@ -1320,8 +1330,10 @@ static void faults_and_execution(void **state)
 
 static void faults_misspelt(void **state)
 {
-    static const char *const bad[] = {"", "nothing", "nak=1", "flip", "flip=x", "nak at=100", "nak at=", "nak times=-1",
-                                      "status=12345678", "nak foo", "nak foo=1", "t1mute at=X", "remove k=0", "flip=1 bit=8"};
+    static const char *const bad[] = {
+        "",           "nothing",      "nak=1",           "flip",    "flip=x",    "nak at=100",
+        "nak at=",    "nak times=-1", "status=12345678", "nak foo", "nak foo=1", "t1mute at=X",
+        "remove k=0", "flip=1 bit=8"};
 
     (void)state;
     plug("", NULL);
@@ -1335,8 +1347,8 @@ static void faults_misspelt(void **state)
 
 static void options_misspelt(void **state)
 {
-    static const char *const bad[] = {"transport=d", "pad=01", "nak=", "busy=x", "busy=-1", "events=", "internal=short",
-                                      "sam=nobody", "tfm=zz:00", "nothing=1", "busy"};
+    static const char *const bad[] = {"transport=d",    "pad=01",     "nak=",      "busy=x",    "busy=-1", "events=",
+                                      "internal=short", "sam=nobody", "tfm=zz:00", "nothing=1", "busy"};
 
     (void)state;
     plug("", NULL);
