@@ -235,11 +235,11 @@ enum result attribute_get(struct slot *slot, DWORD tag, uint8_t *value, size_t *
         return R_SYSTEM; /* a text of a family that is longer than any should be */
     *length = w.len;
     if (!value)
-        return R_OK;
+        return R_SUCCESS;
     if (w.len > room)
         return R_SPACE;
     memcpy(value, bytes, w.len);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* pcscd tells what it knows already, so no call of this reader needs to say IFD_NO_SUCH_DEVICE any more: pcscd's thread
@@ -260,5 +260,5 @@ enum result attribute_set(struct slot *slot, DWORD tag, const uint8_t *value, si
     if (!value || length != 1 || value[0] != 1)
         return R_INVALID;
     removed(slot->device);
-    return R_OK;
+    return R_SUCCESS;
 }

@@ -21,7 +21,7 @@ RESPONSECODE ifd_poll(DWORD Lun, int timeout);
 RESPONSECODE ifd_stop_poll(DWORD Lun);
 
 /* The value of a tag. slot may be NULL: then only what is true of every slot can be told. *length is the room at value;
- * R_OK and R_SPACE set it to the value's length. value may be NULL: only the length is wanted.
+ * R_SUCCESS and R_SPACE set it to the value's length. value may be NULL: only the length is wanted.
  * R_NOT_SUPPORTED: no such attribute, or not known of this reader. R_SPACE: nothing was written. */
 enum result attribute_get(struct slot *slot, DWORD tag, uint8_t *value, size_t *length);
 

@@ -49,7 +49,7 @@ static enum result get_features(struct slot *s, const uint8_t *in, size_t n, uin
         wbuf_be32(&w, features[i].code);
     }
     *len = w.len;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static void put_property_u16(struct wbuf *w, uint8_t tag, unsigned v)
@@ -93,7 +93,7 @@ static enum result get_properties(struct slot *s, const uint8_t *in, size_t n, u
         return R_SPACE;
     memcpy(out, bytes, w.len);
     *len = w.len;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result escape(struct slot *s, const uint8_t *in, size_t n, uint8_t *out, size_t cap, size_t *len)
@@ -124,7 +124,7 @@ enum result control_call(struct slot *slot, unsigned long code, const uint8_t *i
         if (controls[i].code == code) {
             enum result r = controls[i].run(slot, in, n, out, cap, len);
 
-            if (r != R_OK)
+            if (r != R_SUCCESS)
                 *len = 0;
             return r;
         }

@@ -12,7 +12,7 @@
 
 struct slot;
 
-/* One control call. R_OK: *len bytes in out. On an error *len is 0 and nothing was written to out.
+/* One control call. R_SUCCESS: *len bytes in out. On an error *len is 0 and nothing was written to out.
  * R_NOT_SUPPORTED: no such code. R_DENIED: a raw command that the configuration does not allow. R_SPACE: out is too
  * small. R_INVALID: an empty raw command. Else as slot_command and pseudo_transmit. */
 enum result control_call(struct slot *slot, unsigned long code, const uint8_t *in, size_t n, uint8_t *out, size_t cap,

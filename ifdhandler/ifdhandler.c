@@ -72,7 +72,7 @@ EXPORT RESPONSECODE IFDHGetCapabilities(DWORD Lun, DWORD Tag, PDWORD Length, PUC
     lun = lun_hold(Lun);
     n = *Length;
     r = attribute_get(lun ? lun->slot : NULL, Tag, Value, &n);
-    if (r == R_OK || r == R_SPACE)
+    if (r == R_SUCCESS || r == R_SPACE)
         *Length = n;
     return lun ? finish(lun, CALL_ATTRIBUTE, r) : ifd_code(r, CALL_ATTRIBUTE, true);
 }
@@ -97,7 +97,7 @@ EXPORT RESPONSECODE IFDHICCPresence(DWORD Lun)
     if (!lun)
         return IFD_COMMUNICATION_ERROR;
     r = slot_presence(lun->slot, (uintptr_t)pthread_self(), &present);
-    return finish(lun, CALL_PRESENCE, r == R_OK && !present ? R_NO_CARD : r);
+    return finish(lun, CALL_PRESENCE, r == R_SUCCESS && !present ? R_NO_CARD : r);
 }
 
 /* pcscd takes the address of this as an attribute and calls it without its reader mutex, in parallel with everything
@@ -155,7 +155,7 @@ EXPORT RESPONSECODE IFDHPowerICC(DWORD Lun, DWORD Action, PUCHAR Atr, PDWORD Atr
     if (!lun)
         return IFD_COMMUNICATION_ERROR;
     r = power(lun->slot, Action, &atr);
-    if (r == R_OK && atr.len <= ATR_MAX) {
+    if (r == R_SUCCESS && atr.len <= ATR_MAX) {
         memcpy(Atr, atr.bytes, atr.len);
         *AtrLength = atr.len;
     }
@@ -215,7 +215,7 @@ EXPORT RESPONSECODE IFDHTransmitToICC(DWORD Lun, SCARD_IO_HEADER SendPci, PUCHAR
     if (!lun)
         return IFD_COMMUNICATION_ERROR;
     r = transmit(lun->slot, SendPci.Protocol, TxBuffer, TxLength, RxBuffer, cap, &len);
-    if (r == R_OK && len <= cap) {
+    if (r == R_SUCCESS && len <= cap) {
         *RxLength = len;
         /* pcscd hands this to the client as it is, so it is in the client's numbers (1 and 2, not 0 and 1) */
         if (RecvPci && SendPci.Protocol <= 1) {
@@ -242,7 +242,7 @@ EXPORT RESPONSECODE IFDHControl(DWORD Lun, DWORD dwControlCode, PUCHAR TxBuffer,
     if (!lun)
         return IFD_COMMUNICATION_ERROR;
     r = control_call(lun->slot, dwControlCode, TxBuffer, TxLength, RxBuffer, RxLength, &len);
-    if (r == R_OK && len <= RxLength)
+    if (r == R_SUCCESS && len <= RxLength)
         *pdwBytesReturned = len;
     return finish(lun, CALL_CONTROL, r);
 }

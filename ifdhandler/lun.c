@@ -95,74 +95,76 @@ static enum result reserve(unsigned long number, struct lun **out)
     }
     *l = (struct lun){.number = number, .state = LUN_OPENING};
     *out = l;
-    return R_OK;
+    return R_SUCCESS;
 }
 
-/* A further slot: *device gets a reference to the device that is open under the same reader number. R_NOT_SUPPORTED: no
- * slot of that reader is open. */
-static enum result attach(unsigned long number, const char *name, struct device **device)
+static void set_open(struct lun *l, struct device *device)
 {
-    struct lun *sibling = find_sibling(number);
+    l->slot = &device->slots[slot_of(l->number)];
+    l->state = LUN_OPEN;
+}
+
+/* Opens a reserved Lun as a further slot of the device that is open under the same reader number. R_NOT_SUPPORTED: no
+ * slot of that reader is open. */
+static enum result attach(struct lun *l, const char *name)
+{
+    struct lun *sibling = find_sibling(l->number);
+    unsigned slot = slot_of(l->number);
+    struct device *d;
 
     if (!sibling)
         return R_NOT_SUPPORTED;
-    if (strcmp(sibling->slot->device->name, name) != 0) {
+    d = sibling->slot->device;
+    if (strcmp(d->name, name) != 0) {
         log_line(&table.log, PLOG_CRITICAL, "slot %u of reader %lx is refused: that number belongs to %s, not to %s",
-                 slot_of(number), number >> 16, sibling->slot->device->name, name);
+                 slot, l->number >> 16, d->name, name);
         return R_INVALID;
     }
-    *device = sibling->slot->device;
-    device_ref(*device);
-    return R_OK;
+    if (slot >= d->reader->slot_count) {
+        log_line(&d->log, PLOG_CRITICAL, "there is no slot %u, this reader has %u", slot, d->reader->slot_count);
+        return R_INVALID;
+    }
+    device_ref(d);
+    set_open(l, d);
+    return R_SUCCESS;
 }
 
 /* ---- without it ------------------------------------------------------------------------------------------- */
 
-static enum result bring_up(unsigned long number, const char *name, struct device **device)
+/* Opens the reader for the first of its slots, which has to be slot 0. */
+static enum result bring_up(struct lun *l, const char *name)
 {
-    enum result r;
+    struct device *d = NULL;
+    enum result r = R_INVALID;
 
+    if (slot_of(l->number) == 0)
+        r = device_open(&d, name);
+    else
+        log_line(&table.log, PLOG_CRITICAL, "slot %u of %s is refused: its reader is not open under number %lx",
+                 slot_of(l->number), name, l->number >> 16);
     (void)pthread_mutex_lock(&table.mutex);
-    r = attach(number, name, device);
+    if (r == R_SUCCESS)
+        set_open(l, d);
+    else
+        set_free(l);
     (void)pthread_mutex_unlock(&table.mutex);
-    if (r != R_NOT_SUPPORTED)
-        return r;
-    if (slot_of(number) == 0)
-        return device_open(device, name);
-    log_line(&table.log, PLOG_CRITICAL, "slot %u of %s is refused: its reader is not open under number %lx",
-             slot_of(number), name, number >> 16);
-    return R_INVALID;
+    return r;
 }
 
 enum result lun_open(unsigned long number, const char *name)
 {
-    struct device *device = NULL;
     struct lun *l;
     enum result r;
 
     (void)pthread_mutex_lock(&table.mutex);
     r = reserve(number, &l);
-    (void)pthread_mutex_unlock(&table.mutex);
-    if (r != R_OK)
-        return r;
-
-    r = bring_up(number, name, &device);
-    if (r == R_OK && slot_of(number) >= device->reader->slot_count) {
-        log_line(&device->log, PLOG_CRITICAL, "there is no slot %u, this reader has %u", slot_of(number),
-                 device->reader->slot_count);
-        device_unref(device);
-        r = R_INVALID;
-    }
-
-    (void)pthread_mutex_lock(&table.mutex);
-    if (r == R_OK) {
-        l->slot = &device->slots[slot_of(number)];
-        l->state = LUN_OPEN;
-    } else {
-        set_free(l);
+    if (r == R_SUCCESS) {
+        r = attach(l, name);
+        if (r != R_SUCCESS && r != R_NOT_SUPPORTED)
+            set_free(l);
     }
     (void)pthread_mutex_unlock(&table.mutex);
-    return r;
+    return r == R_NOT_SUPPORTED ? bring_up(l, name) : r;
 }
 
 /* Whoever waits in a call on a closing Lun is to return. */
@@ -203,7 +205,7 @@ enum result lun_close(unsigned long number)
     (void)pthread_mutex_lock(&table.mutex);
     set_free(l);
     (void)pthread_mutex_unlock(&table.mutex);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 struct lun *lun_hold(unsigned long number)

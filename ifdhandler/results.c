@@ -61,7 +61,7 @@ static const struct {
 
 RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)
 {
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         return call == CALL_PRESENCE ? IFD_ICC_PRESENT : IFD_SUCCESS;
     if (r == R_GONE)
         return gone_told ? failure[call] : IFD_NO_SUCH_DEVICE;

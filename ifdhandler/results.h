@@ -14,7 +14,7 @@
 enum ifd_call {
     CALL_OPEN,
     CALL_CLOSE,
-    CALL_PRESENCE, /* R_OK is a card, R_NO_CARD none */
+    CALL_PRESENCE, /* R_SUCCESS is a card, R_NO_CARD none */
     CALL_ATTRIBUTE,
     CALL_POWER,
     CALL_PROTOCOL,

@@ -91,7 +91,7 @@ static enum result ask(struct aet63 *a, deadline_t until)
 {
     enum result r = aet63_get_status(a, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
 
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         aet63_apply_status(a);
     return r;
 }
@@ -103,11 +103,11 @@ static enum result aet63_look(struct reader *reader, unsigned slot, deadline_t u
     enum result r;
 
     if (slot != 0)
-        return R_OK;
+        return R_SUCCESS;
     do
         r = ask(a, until);
     while ((r == R_TIMEOUT || r == R_COMM) && !deadline_passed(until));
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         a->doubt = true;
     return r;
 }
@@ -115,17 +115,17 @@ static enum result aet63_look(struct reader *reader, unsigned slot, deadline_t u
 static enum result aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
 {
     struct aet63 *a = aet63_of(reader);
-    enum result r = slot == 0 ? aet63_take_input(a) : R_OK;
+    enum result r = slot == 0 ? aet63_take_input(a) : R_SUCCESS;
 
     *again_ms = READER_WATCH_NEVER;
-    if (slot != 0 || r != R_OK)
+    if (slot != 0 || r != R_SUCCESS)
         return r;
     bool due = (!a->proven || a->doubt || !a->in_sync) && deadline_passed(a->next_ask);
     if (a->ask_now || a->restarted || due) {
         r = ask(a, deadline_in(reader->settings->reader_cap));
         if (r == R_GONE || r == R_CANCELLED)
             return r;
-        if (r != R_OK) {
+        if (r != R_SUCCESS) {
             a->next_ask = deadline_in(reader->settings->presence_retry);
             a->doubt = true;
             a->ask_now = false;
@@ -135,7 +135,7 @@ static enum result aet63_watch(struct reader *reader, unsigned slot, unsigned *a
     }
     if (!a->proven || a->doubt || !a->in_sync)
         *again_ms = (unsigned)deadline_left_ms(a->next_ask);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* ---- raw commands (escape) ------------------------------------------------------------------------------------- */
@@ -244,7 +244,7 @@ static enum result aet63_command(struct reader *reader, unsigned slot, const uin
         aet63_card_lost(a, 0);
     if (c && c->effect == EFFECT_SAM && a->icc[1].powered)
         aet63_card_lost(a, 1);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (cap < m.n + 2)
         return R_SPACE;
@@ -253,7 +253,7 @@ static enum result aet63_command(struct reader *reader, unsigned slot, const uin
     if (m.n > 0)
         memcpy(answer + 2, m.data, m.n);
     *len = m.n + 2;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* ---- open and close -------------------------------------------------------------------------------------------- */
@@ -342,7 +342,7 @@ static enum result greet(struct aet63 *a, deadline_t until)
     a->opening = true;
     r = ask(a, until);
     a->opening = false;
-    if (r != R_OK) {
+    if (r != R_SUCCESS) {
         log_line(a->reader.log, PLOG_CRITICAL,
                  "no answer to GET_ACR_STAT (%s): replug the reader; if it stays so try another transport in "
                  "ifd-purse.conf (transport = A, B or C)",
@@ -351,12 +351,12 @@ static enum result greet(struct aet63 *a, deadline_t until)
     }
     take_identity(a);
     r = aet63_simple(a, AET63_SET_NOTIFICATION, &on, &m, until);
-    if (r == R_OK && m.sw1 != AET63_SW1_DONE)
+    if (r == R_SUCCESS && m.sw1 != AET63_SW1_DONE)
         log_line(a->reader.log, PLOG_INFO, "card events cannot be switched on (%02X %02X): asking instead", m.sw1, m.sw2);
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     a->ask_now = true;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static void choose_slots(struct aet63 *a)
@@ -392,20 +392,20 @@ static enum result aet63_open(struct reader **out, struct device *device, const 
     choose_slots(a);
     aet63_icc_init(a);
     r = open_transport(a, target);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = greet(a, until);
-    if (r == R_OK && a->reader.slot_count > 1) {
+    if (r == R_SUCCESS && a->reader.slot_count > 1) {
         enum result sam = aet63_look_for_sam(a, until);
-        slot_observe(device, 1, sam == R_OK);
-        log_line(log, PLOG_INFO, "SAM: %s", sam == R_OK ? "in place" : result_name(sam));
-        r = sam == R_GONE || sam == R_CANCELLED ? sam : R_OK;
+        slot_observe(device, 1, sam == R_SUCCESS);
+        log_line(log, PLOG_INFO, "SAM: %s", sam == R_SUCCESS ? "in place" : result_name(sam));
+        r = sam == R_GONE || sam == R_CANCELLED ? sam : R_SUCCESS;
     }
-    if (r != R_OK) {
+    if (r != R_SUCCESS) {
         free_reader(a);
         return r;
     }
     *out = &a->reader;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static const uint8_t vendor_ids[] = {0x07, 0x2F};

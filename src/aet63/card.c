@@ -44,14 +44,14 @@ static unsigned slot_of(const struct aet63_icc *icc)
     return (unsigned)(icc - icc->owner->icc);
 }
 
-/* What a failure status means for the card; R_OK for success. The session is lost when the reader says that the card
+/* What a failure status means for the card; R_SUCCESS for success. The session is lost when the reader says that the card
  * is gone or without power. */
 static enum result card_status(struct aet63_icc *icc, const struct aet63_response *m)
 {
     const struct aet63_status *s = aet63_status(m->sw1, m->sw2);
 
-    if (s->result == R_OK)
-        return R_OK;
+    if (s->result == R_SUCCESS)
+        return R_SUCCESS;
     log_fault(icc->owner->reader.log, "status %02X %02X: %s", m->sw1, m->sw2, s->meaning);
     if (s->result == R_NO_CARD)
         aet63_card_lost(icc->owner, slot_of(icc));
@@ -76,7 +76,7 @@ static enum result select_type(struct aet63_icc *icc, uint8_t type, deadline_t u
     deadline_t wait = deadline_min(until, deadline_in(icc->owner->reader.settings->command_wait));
     enum result r = aet63_simple(icc->owner, AET63_SELECT_CARD_TYPE, &type, &m, wait);
 
-    return r == R_OK ? card_status(icc, &m) : r;
+    return r == R_SUCCESS ? card_status(icc, &m) : r;
 }
 
 /* The answer to RESET or ACTIVATE_SAM. */
@@ -96,12 +96,12 @@ static enum result take_atr(struct aet63_icc *icc, const struct aet63_response *
     icc->atr.len = m->n;
     icc->protocol = m->sw2 == AET63_DONE_T1;
     icc->powered = true;
-    icc->info_valid = atr_parse(&icc->info, icc->atr.bytes, icc->atr.len) == R_OK;
+    icc->info_valid = atr_parse(&icc->info, icc->atr.bytes, icc->atr.len) == R_SUCCESS;
     if (!icc->info_valid)
         log_line(log, PLOG_INFO, "the ATR is not well formed; it is passed on as the card gave it");
     else if (icc->info.tck_wrong)
         log_line(log, PLOG_INFO, "the ATR's check byte is wrong; it is passed on as the card gave it");
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result t1_block(void *arg, const uint8_t *block, size_t n, uint8_t *answer, size_t cap, size_t *got,
@@ -116,11 +116,11 @@ static enum result activate(struct aet63_icc *icc, deadline_t until)
     enum result r = aet63_simple(a, icc->contacts->activate, icc->contacts->typed ? NULL : &sam_number, &m, wait);
 
     aet63_icc_off(icc);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = card_status(icc, &m);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = take_atr(icc, &m);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         t1_reset(&icc->t1, icc->info_valid ? &icc->info : &plain, t1_block, icc);
     return r;
 }
@@ -129,9 +129,9 @@ static enum result cold_reset(struct aet63_icc *icc, uint8_t type, deadline_t un
 {
     enum result r = switch_off(icc, until);
 
-    if (r == R_OK && icc->contacts->typed)
+    if (r == R_SUCCESS && icc->contacts->typed)
         r = select_type(icc, type, until);
-    return r == R_OK ? activate(icc, until) : r;
+    return r == R_SUCCESS ? activate(icc, until) : r;
 }
 
 enum result aet63_power_up(struct reader *reader, unsigned slot, bool warm, deadline_t until, struct atr *atr,
@@ -148,7 +148,7 @@ enum result aet63_power_up(struct reader *reader, unsigned slot, bool warm, dead
         for (size_t i = 0; i < n && r == R_CARD; i++)
             r = cold_reset(icc, types[i], until);
     }
-    if (r == R_OK) {
+    if (r == R_SUCCESS) {
         *atr = icc->atr;
         *protocol = icc->protocol;
     }
@@ -176,11 +176,11 @@ enum result aet63_set_protocol(struct reader *reader, unsigned slot, int t, dead
 
     *protocol = icc->protocol;
     if (t == icc->protocol)
-        return R_OK;
+        return R_SUCCESS;
     if (!icc->contacts->typed || !icc->info_valid || !(icc->info.protocols & (1u << t)))
         return R_PROTOCOL;
     r = cold_reset(icc, t == 1 ? AET63_TYPE_T1 : AET63_TYPE_T0, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r == R_CARD ? R_POWER : r;
     *protocol = icc->protocol;
     if (!same_atr(&before, &icc->atr)) {
@@ -188,14 +188,14 @@ enum result aet63_set_protocol(struct reader *reader, unsigned slot, int t, dead
         aet63_card_lost(icc->owner, slot);
         return R_NO_CARD;
     }
-    return icc->protocol == t ? R_OK : R_PROTOCOL;
+    return icc->protocol == t ? R_SUCCESS : R_PROTOCOL;
 }
 
 enum result aet63_look_for_sam(struct aet63 *a, deadline_t until)
 {
     enum result r = activate(&a->icc[1], until);
 
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         (void)switch_off(&a->icc[1], until);
     return r;
 }
@@ -214,7 +214,7 @@ static enum result after_failure(struct aet63_icc *icc, enum result r, deadline_
         a->doubt = true;
         return r;
     }
-    if (aet63_get_status(a, deadline_min(until, deadline_in(a->reader.settings->command_wait))) != R_OK) {
+    if (aet63_get_status(a, deadline_min(until, deadline_in(a->reader.settings->command_wait))) != R_SUCCESS) {
         a->doubt = true;
         return r;
     }
@@ -236,19 +236,19 @@ static enum result t1_block(void *arg, const uint8_t *block, size_t n, uint8_t *
 
     (void)wtx; /* nothing tells the reader; it waits as it waits (doc/ASSUMPTIONS.md, WTX) */
     *got = 0;
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     r = card_status(icc, &m);
     if (r == R_CARD)
-        return R_OK; /* the card stayed silent: an invalid block, the engine asks again */
-    if (r != R_OK)
+        return R_SUCCESS; /* the card stayed silent: an invalid block, the engine asks again */
+    if (r != R_SUCCESS)
         return r;
     if (m.n > cap)
-        return R_OK; /* no T=1 block is that long: invalid, too */
+        return R_SUCCESS; /* no T=1 block is that long: invalid, too */
     if (m.n > 0)
         memcpy(answer, m.data, m.n);
     *got = m.n;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result put_sw(uint8_t sw1, uint8_t sw2, uint8_t *response, size_t cap, size_t *len)
@@ -258,7 +258,7 @@ static enum result put_sw(uint8_t sw1, uint8_t sw2, uint8_t *response, size_t ca
     response[0] = sw1;
     response[1] = sw2;
     *len = 2;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* EXCHANGE_APDU: header, Lc, data, Le. */
@@ -277,9 +277,9 @@ static enum result exchange_apdu(struct aet63_icc *icc, const uint8_t header[4],
     body[5 + lc] = le;
     r = aet63_exchange(icc->owner, &q, &m, until);
     explicit_bzero(body, sizeof body);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = card_status(icc, &m);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (m.n < 2)
         return R_COMM;
@@ -287,7 +287,7 @@ static enum result exchange_apdu(struct aet63_icc *icc, const uint8_t header[4],
         return R_SPACE;
     memcpy(response, m.data, m.n);
     *len = m.n;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result transmit_t0(struct aet63_icc *icc, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
@@ -295,7 +295,7 @@ static enum result transmit_t0(struct aet63_icc *icc, const uint8_t *apdu, size_
 {
     struct t0_command t;
 
-    if (t0_from_apdu(&t, apdu, n) != R_OK)
+    if (t0_from_apdu(&t, apdu, n) != R_SUCCESS)
         return put_sw(0x67, 0x00, response, cap, len);
     return exchange_apdu(icc, t.header, t.data, t.lc, t.le, response, cap, len, until);
 }
@@ -306,7 +306,7 @@ static enum result transmit_t1_apdu(struct aet63_icc *icc, const uint8_t *apdu, 
 {
     struct apdu c;
 
-    if (apdu_parse(&c, apdu, n) != R_OK || c.extended)
+    if (apdu_parse(&c, apdu, n) != R_SUCCESS || c.extended)
         return put_sw(0x67, 0x00, response, cap, len);
     return exchange_apdu(icc, apdu, c.data, (uint8_t)c.lc, (uint8_t)(c.has_le ? c.le : 0), response, cap, len, until);
 }
@@ -326,7 +326,7 @@ enum result aet63_transmit(struct reader *reader, unsigned slot, const uint8_t *
         r = transmit_t1_apdu(icc, apdu, n, response, cap, len, until);
     else
         r = t1_transmit(&icc->t1, apdu, n, response, cap, len, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         *len = 0;
     return after_failure(icc, r, until);
 }

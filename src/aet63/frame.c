@@ -58,7 +58,7 @@ static enum result parse_data(struct rbuf *r, const uint8_t **data, size_t *n)
         return R_COMM;
     *data = rbuf_bytes(r, len);
     *n = len;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static bool frame_sound(const uint8_t *raw, size_t n, size_t min)
@@ -188,7 +188,7 @@ bool aet63_decode_rest(struct aet63_decoder *d, const uint8_t **p, size_t *n)
 {
     while (*n > 0) {
         struct aet63_response ignored;
-        if (aet63_decode(d, p, n) == AET63_RAW && aet63_parse_response(d->raw, d->raw_len, &ignored) == R_OK)
+        if (aet63_decode(d, p, n) == AET63_RAW && aet63_parse_response(d->raw, d->raw_len, &ignored) == R_SUCCESS)
             return true;
     }
     aet63_decoder_reset(d);

@@ -101,7 +101,7 @@ struct aet63_request {
     size_t n1, n2;
 };
 
-/* Sends a command and brings its answer, R_OK with any status word. The answer's data lies in a decoder's buffer and is
+/* Sends a command and brings its answer, R_SUCCESS with any status word. The answer's data lies in a decoder's buffer and is
  * valid until the next call. Sent again only after the reader's NAK, or, if its instruction is one of those that
  * change nothing (01, 06, 81, 9A), once after a resynchronisation while there is time.
  * R_TIMEOUT, R_COMM: not known whether it ran. R_NO_CARD: the reader restarted meanwhile, every card's session is lost.
@@ -116,7 +116,7 @@ enum result aet63_simple(struct aet63 *a, uint8_t instruction, const uint8_t *by
 /* GET_ACR_STAT into a->status. */
 enum result aet63_get_status(struct aet63 *a, deadline_t until);
 
-/* Takes what has come by itself, without waiting. R_OK, R_GONE, R_CANCELLED. */
+/* Takes what has come by itself, without waiting. R_SUCCESS, R_GONE, R_CANCELLED. */
 enum result aet63_take_input(struct aet63 *a);
 
 /* Takes and drops all input until quiet_ms of silence; events are heeded. */

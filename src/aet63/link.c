@@ -72,7 +72,7 @@ static void decoders_reset(struct aet63 *a)
 /* Judges the raw message in decoder d. Events are dealt with here and count as nothing heard. */
 static enum heard judge(struct aet63 *a, struct aet63_decoder *d, struct aet63_response *m)
 {
-    if (aet63_parse_response(d->raw, d->raw_len, m) != R_OK)
+    if (aet63_parse_response(d->raw, d->raw_len, m) != R_SUCCESS)
         return HEARD_BROKEN;
     if (m->sw1 != AET63_SW1_EVENT)
         return HEARD_RESPONSE;
@@ -112,7 +112,7 @@ static bool frame_open(const struct aet63 *a)
            a->decoder[1].stray;
 }
 
-/* Waits until something is heard that is no event. R_OK with *h and, for a response, *m; R_TIMEOUT: nothing by `until`;
+/* Waits until something is heard that is no event. R_SUCCESS with *h and, for a response, *m; R_TIMEOUT: nothing by `until`;
  * R_COMM: a frame broke off, or the pipe failed. */
 static enum result receive(struct aet63 *a, enum heard *h, struct aet63_response *m, deadline_t until)
 {
@@ -129,11 +129,11 @@ static enum result receive(struct aet63 *a, enum heard *h, struct aet63_response
             decoders_reset(a);
             return R_COMM;
         }
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
         *h = hear(a, pipe, n, m);
         if (*h != HEARD_NOTHING || a->restarted)
-            return R_OK;
+            return R_SUCCESS;
     }
 }
 
@@ -146,12 +146,12 @@ enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until)
         enum result r = receive(a, &h, &m, deadline_min(until, deadline_in(quiet_ms)));
         if (r == R_TIMEOUT) {
             decoders_reset(a);
-            return R_OK;
+            return R_SUCCESS;
         }
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (deadline_passed(until) || a->restarted)
-            return R_OK;
+            return R_SUCCESS;
     }
 }
 
@@ -166,11 +166,11 @@ enum result aet63_take_input(struct aet63 *a)
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r == R_TIMEOUT || a->restarted)
-            return R_OK;
-        if (r == R_OK && h == HEARD_RESPONSE)
+            return R_SUCCESS;
+        if (r == R_SUCCESS && h == HEARD_RESPONSE)
             log_fault(a->reader.log, "an answer came that nobody waits for; dropped");
     }
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* ---- one exchange -------------------------------------------------------------------------------------------- */
@@ -192,19 +192,19 @@ static enum result await_answer(struct aet63 *a, const struct aet63_request *q, 
     for (unsigned naks = 0;; naks++) {
         enum result r = receive(a, h, m, until);
 
-        if (r == R_OK && a->restarted)
+        if (r == R_SUCCESS && a->restarted)
             return R_COMM;
-        if (r == R_OK && *h == HEARD_RESPONSE && m->header != AET63_HEADER && m->header != q->header)
+        if (r == R_SUCCESS && *h == HEARD_RESPONSE && m->header != AET63_HEADER && m->header != q->header)
             *h = HEARD_BROKEN;
-        if (r == R_OK && *h != HEARD_BROKEN)
-            return R_OK;
-        if (r != R_OK && r != R_COMM)
+        if (r == R_SUCCESS && *h != HEARD_BROKEN)
+            return R_SUCCESS;
+        if (r != R_SUCCESS && r != R_COMM)
             return r;
         log_fault(a->reader.log, "broken answer to command %02X", q->instruction);
         if (a->reader.settings->nak == NAK_OFF || naks == NAK_TRIES)
             return R_COMM;
         r = host_nak(a, until);
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
     }
 }
@@ -220,9 +220,9 @@ static enum result send_and_await(struct aet63 *a, const struct aet63_request *q
         size_t n = aet63_encode(q->header, q->instruction, q->part1, q->n1, q->part2, q->n2, a->text, sizeof a->text);
         enum result r = n ? t->ops->write(t, a->text, n, until) : R_INVALID;
 
-        if (r == R_OK)
+        if (r == R_SUCCESS)
             r = await_answer(a, q, &h, m, until);
-        if (r != R_OK || h == HEARD_RESPONSE)
+        if (r != R_SUCCESS || h == HEARD_RESPONSE)
             return r;
         log_fault(a->reader.log, "the reader refused the frame of command %02X (NAK)", q->instruction);
     }
@@ -242,7 +242,7 @@ static void keep_status(struct aet63 *a, const struct aet63_response *m)
     a->identity_known = true;
 }
 
-/* One try of resynchronisation: R_OK when the last thing the reader said is our status block. */
+/* One try of resynchronisation: R_SUCCESS when the last thing the reader said is our status block. */
 static enum result resync_once(struct aet63 *a, deadline_t until)
 {
     static const struct aet63_request ask = {AET63_HEADER, AET63_GET_ACR_STAT, NULL, NULL, 0, 0};
@@ -253,25 +253,25 @@ static enum result resync_once(struct aet63 *a, deadline_t until)
     enum result r = aet63_drain(a, a->opening ? s->open_quiet : s->resync_quiet,
                                 a->opening ? deadline_min(until, deadline_in(s->open_drain)) : until);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     deadline_t wait = deadline_min(until, deadline_in(s->command_wait));
     r = send_and_await(a, &ask, &m, wait);
-    while (r == R_OK || r == R_COMM) {
-        own = r == R_OK && is_own_status(a, &m);
+    while (r == R_SUCCESS || r == R_COMM) {
+        own = r == R_SUCCESS && is_own_status(a, &m);
         if (own)
             keep_status(a, &m);
         /* whatever it was: nothing may follow it */
         h = HEARD_NOTHING;
         r = receive(a, &h, &m, own ? deadline_min(until, deadline_in(s->resync_quiet)) : wait);
-        if (r == R_OK && h != HEARD_RESPONSE)
+        if (r == R_SUCCESS && h != HEARD_RESPONSE)
             r = R_COMM;
         if (a->restarted || deadline_passed(wait))
             break;
     }
     if (r == R_GONE || r == R_CANCELLED)
         return r;
-    return own && r == R_TIMEOUT ? R_OK : R_TIMEOUT;
+    return own && r == R_TIMEOUT ? R_SUCCESS : R_TIMEOUT;
 }
 
 /* The last resort: a USB port reset brings back a reader that stays silent. It forgets its cards. */
@@ -285,7 +285,7 @@ static enum result reset_reader(struct aet63 *a)
     log_line(a->reader.log, PLOG_CRITICAL, "the reader does not answer: resetting it");
     r = t->ops->reset(t);
     decoders_reset(a);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         a->restarted = true;
     return r;
 }
@@ -301,8 +301,8 @@ static enum result resync(struct aet63 *a, deadline_t until)
         r = reset_reader(a);
     }
     if (a->restarted && r != R_GONE && r != R_CANCELLED)
-        return R_OK;
-    if (r == R_OK) {
+        return R_SUCCESS;
+    if (r == R_SUCCESS) {
         log_line(a->reader.log, PLOG_INFO, "in step with the reader again");
         a->in_sync = true;
         a->resync_failures = 0;
@@ -323,9 +323,9 @@ static enum result reinitialise(struct aet63 *a, deadline_t until)
         aet63_card_lost(a, i);
     a->in_sync = false;
     enum result r = resync(a, until);
-    if (r == R_OK && !a->restarted)
+    if (r == R_SUCCESS && !a->restarted)
         r = send_and_await(a, &notify, &m, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         a->in_sync = false;
     return r;
 }
@@ -347,17 +347,17 @@ static enum result prepare(struct aet63 *a, uint8_t instruction, deadline_t unti
 {
     enum result r = aet63_take_input(a);
 
-    if (r == R_OK && a->restarted) {
+    if (r == R_SUCCESS && a->restarted) {
         r = reinitialise(a, until);
-        if (r == R_OK && is_card_command(instruction))
+        if (r == R_SUCCESS && is_card_command(instruction))
             r = R_NO_CARD;
     }
-    if (r == R_OK && !a->in_sync) {
+    if (r == R_SUCCESS && !a->in_sync) {
         r = resync(a, until);
-        if (r == R_OK && a->restarted)
+        if (r == R_SUCCESS && a->restarted)
             r = reinitialise(a, until);
     }
-    return r == R_OK && !a->in_sync ? R_COMM : r;
+    return r == R_SUCCESS && !a->in_sync ? R_COMM : r;
 }
 
 enum result aet63_exchange(struct aet63 *a, const struct aet63_request *q, struct aet63_response *answer,
@@ -367,13 +367,13 @@ enum result aet63_exchange(struct aet63 *a, const struct aet63_request *q, struc
 
     for (unsigned tries = 0; tries < (repeatable(q->instruction) ? 2u : 1u); tries++) {
         r = prepare(a, q->instruction, until);
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
         log_request(a, q);
         r = send_and_await(a, q, answer, until);
-        if (r == R_OK) {
+        if (r == R_SUCCESS) {
             log_answer(a, q, answer);
-            return R_OK;
+            return R_SUCCESS;
         }
         if (r == R_GONE || r == R_CANCELLED || r == R_INVALID)
             return r;
@@ -398,12 +398,12 @@ enum result aet63_get_status(struct aet63 *a, deadline_t until)
     struct aet63_response m;
     enum result r = aet63_simple(a, AET63_GET_ACR_STAT, NULL, &m, until);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (!is_own_status(a, &m)) {
         a->in_sync = false;
         return R_COMM;
     }
     keep_status(a, &m);
-    return R_OK;
+    return R_SUCCESS;
 }

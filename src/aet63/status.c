@@ -7,9 +7,9 @@
 #include <stddef.h>
 
 static const struct aet63_status table[] = {
-    {0x90, 0x00, R_OK, "done"},
-    {0x90, 0x01, R_OK, "done, the card runs T=1"},
-    {0x90, 0x10, R_OK, "done, synchronous card"},
+    {0x90, 0x00, R_SUCCESS, "done"},
+    {0x90, 0x01, R_SUCCESS, "done, the card runs T=1"},
+    {0x90, 0x10, R_SUCCESS, "done, synchronous card"},
     {0x60, 0x01, R_COMM, "no card type selected"},
     {0x60, 0x02, R_NO_CARD, "no card in the reader"},
     {0x60, 0x03, R_COMM, "wrong card type"},
@@ -26,7 +26,7 @@ static const struct aet63_status table[] = {
     {0x67, 0x12, R_CARD, "APDU aborted (T=1)"},
 };
 
-static const struct aet63_status unknown_done = {0x90, 0xFF, R_OK, "done, status unknown"};
+static const struct aet63_status unknown_done = {0x90, 0xFF, R_SUCCESS, "done, status unknown"};
 static const struct aet63_status unknown = {0, 0, R_COMM, "status unknown"};
 
 const struct aet63_status *aet63_status(uint8_t sw1, uint8_t sw2)

@@ -8,7 +8,7 @@
 const char *result_name(enum result r)
 {
     switch (r) {
-    case R_OK:
+    case R_SUCCESS:
         return "ok";
     case R_TIMEOUT:
         return "timeout";

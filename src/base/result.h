@@ -2,13 +2,14 @@
  *
  * What a call of this driver can come to. Every layer below ifdhandler/ answers with one of these; each layer turns
  * what it meets (a libusb code, a reader's status word) into the result that its caller can act on, and one function
- * in ifdhandler/ maps results to the codes of the IFD handler interface.
+ * in ifdhandler/ maps results to the codes of the IFD handler interface. (Success is not called R_OK: <unistd.h> has a
+ * macro of that name, with another value.)
  */
 #ifndef PURSE_RESULT_H
 #define PURSE_RESULT_H
 
 enum result {
-    R_OK = 0,
+    R_SUCCESS = 0,
     R_TIMEOUT = -1,       /* no complete answer before the deadline; whether the command ran is not known */
     R_COMM = -2,          /* an answer came that is broken or makes no sense; whether the command ran is not known */
     R_NO_CARD = -3,       /* no card, or the card lost its session: the client must connect again */

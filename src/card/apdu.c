@@ -18,7 +18,7 @@ static enum result set_data(struct apdu *a, const uint8_t *data, size_t lc)
 {
     a->data = data;
     a->lc = lc;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static void set_le(struct apdu *a, size_t coded, size_t if_zero)
@@ -49,7 +49,7 @@ static enum result parse_extended(struct apdu *a, const uint8_t *p, size_t n)
         return R_INVALID;
     if (n == HEADER + 3) {
         set_le(a, be16(p + HEADER + 1), 65536);
-        return R_OK;
+        return R_SUCCESS;
     }
     lc = be16(p + HEADER + 1);
     if (lc == 0)
@@ -71,10 +71,10 @@ enum result apdu_parse(struct apdu *a, const uint8_t *p, size_t n)
     a->p1 = p[2];
     a->p2 = p[3];
     if (n == HEADER)
-        return R_OK;
+        return R_SUCCESS;
     if (n == HEADER + 1) {
         set_le(a, p[4], 256);
-        return R_OK;
+        return R_SUCCESS;
     }
     return p[4] != 0 ? parse_short(a, p, n) : parse_extended(a, p, n);
 }
@@ -85,7 +85,7 @@ enum result t0_from_apdu(struct t0_command *t, const uint8_t *p, size_t n)
     enum result r = apdu_parse(&a, p, n);
 
     *t = (struct t0_command){0};
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (a.extended)
         return R_INVALID;
@@ -98,5 +98,5 @@ enum result t0_from_apdu(struct t0_command *t, const uint8_t *p, size_t n)
     /* P3 is one byte: with data it is Lc and Le has no place; 256 expected bytes are written 00 again. */
     if (a.lc == 0 && a.has_le)
         t->le = (uint8_t)(a.le & 0xFF);
-    return R_OK;
+    return R_SUCCESS;
 }

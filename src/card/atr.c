@@ -98,7 +98,7 @@ enum result atr_parse(struct atr_info *info, const uint8_t *p, size_t n)
     /* The XOR of T0 … TCK is 0; bytes behind the TCK are none of the ATR's. */
     if (rd.tck)
         info->tck_wrong = rd.r.left == 0 || xor_sum(p + 1, n - rd.r.left) != 0;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 void atr_from_historical(struct atr *atr, const uint8_t *hist, size_t n)

@@ -223,7 +223,7 @@ static void read_block(struct t1 *t, size_t n, struct block *b)
 
 /* ---- one exchange ----------------------------------------------------------------------------------------- */
 
-/* Sends t->tx and judges the answer. R_OK with a block that may be BLOCK_INVALID; anything else ends the APDU at once
+/* Sends t->tx and judges the answer. R_SUCCESS with a block that may be BLOCK_INVALID; anything else ends the APDU at once
  * and leaves the card in a state that we do not know. */
 static enum result talk(struct t1 *t, unsigned wtx, deadline_t until, struct block *b)
 {
@@ -235,10 +235,10 @@ static enum result talk(struct t1 *t, unsigned wtx, deadline_t until, struct blo
         return R_TIMEOUT;
     }
     r = t->exchange(t->arg, t->tx, t->tx_len, t->rx, sizeof t->rx, &got, wtx, until);
-    if (r == R_OK && got <= sizeof t->rx) {
+    if (r == R_SUCCESS && got <= sizeof t->rx) {
         read_block(t, got, b);
         b->silent = got == 0;
-    } else if (r == R_OK || r == R_TIMEOUT || r == R_COMM) {
+    } else if (r == R_SUCCESS || r == R_TIMEOUT || r == R_COMM) {
         *b = (struct block){.kind = BLOCK_INVALID, .error = R_OTHER_ERROR, .why = r == R_TIMEOUT ? r : R_COMM};
         b->silent = r == R_TIMEOUT;
     } else {
@@ -247,7 +247,7 @@ static enum result talk(struct t1 *t, unsigned wtx, deadline_t until, struct blo
     }
     if (b->kind == BLOCK_INVALID && !t->edc_known)
         t->crc_form = (uint8_t)((t->crc_form + 1u) % CRC_FORMS);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* Answers an S-block request of the card's: the same type and value (11.4.2). Returns what the wait after it is to be
@@ -263,7 +263,7 @@ static unsigned answer_request(struct t1 *t, const struct block *b)
 }
 
 /* Brings the card back to the state after its reset. No answer in T1_TRIES: it is dead. When the time runs out before,
- * the next APDU tries again with its own time, and if that does not do either the card is dead, too. Returns R_OK, the
+ * the next APDU tries again with its own time, and if that does not do either the card is dead, too. Returns R_SUCCESS, the
  * fatal result of exchange, R_COMM for a dead card or R_TIMEOUT. */
 static enum result resync(struct t1 *t, deadline_t until)
 {
@@ -276,7 +276,7 @@ static enum result resync(struct t1 *t, deadline_t until)
 
         build(t, S_RESYNCH, NULL, 0);
         r = talk(t, 1, until, &b);
-        if (r != R_OK) {
+        if (r != R_SUCCESS) {
             t->dead = second && r == R_TIMEOUT && i > 0;
             return r;
         }
@@ -285,7 +285,7 @@ static enum result resync(struct t1 *t, deadline_t until)
             t->ifsd = IFS_DEFAULT; /* the initial value again; an IFSC that the card lowered is kept: that is safe */
             t->ifsd_done = false;
             t->lost = false;
-            return R_OK;
+            return R_SUCCESS;
         }
     }
     t->dead = true;
@@ -304,7 +304,7 @@ static enum result ask_ifsd(struct t1 *t, deadline_t until, struct block *b)
 
     build(t, S_IFS, &ifsd, 1);
     r = talk(t, wtx, until, b);
-    for (requests = 0; r == R_OK && b->kind == BLOCK_REQUEST && requests < IDLE_MAX; requests++) {
+    for (requests = 0; r == R_SUCCESS && b->kind == BLOCK_REQUEST && requests < IDLE_MAX; requests++) {
         wtx = answer_request(t, b);
         r = talk(t, wtx, until, b);
     }
@@ -325,23 +325,23 @@ static enum result negotiate_ifsd(struct t1 *t, deadline_t until)
         struct block b;
 
         r = ask_ifsd(t, until, &b);
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
         if (b.kind == BLOCK_RESPONSE && b.pcb == (S_IFS | S_RESPONSE)) {
             if (b.inf[0] == T1_IFSD)
                 t->ifsd = T1_IFSD;
             if (t->edc_known)
-                return R_OK;
+                return R_SUCCESS;
         }
         heard = heard || !b.silent;
         if (t->edc_known && !known)
             tries = T1_TRIES; /* it answers in a form of its own: what went before was not understood */
     }
     if (heard && t->edc_known)
-        return R_OK;
+        return R_SUCCESS;
     r = resync(t, until);
     t->ifsd_done = true;
-    if (r == R_OK && !t->edc_known) {
+    if (r == R_SUCCESS && !t->edc_known) {
         t->lost = true;
         return R_COMM;
     }
@@ -445,14 +445,14 @@ static enum step on_request(struct t1 *t, struct job *j, const struct block *b, 
  * back. A fatal result of exchange (the card or the reader is gone) says more than why the APDU failed. */
 static enum result give_up(struct t1 *t, struct job *j, bool aborted)
 {
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
     struct block ignored;
 
     if (aborted)
         r = talk(t, 1, j->until, &ignored);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = resync(t, j->until);
-    return r == R_OK || r == R_COMM || r == R_TIMEOUT ? j->why : r;
+    return r == R_SUCCESS || r == R_COMM || r == R_TIMEOUT ? j->why : r;
 }
 
 static enum result run(struct t1 *t, struct job *j)
@@ -465,7 +465,7 @@ static enum result run(struct t1 *t, struct job *j)
     while (step == STEP_NEXT) {
         enum result r = talk(t, wtx, j->until, &b);
 
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
         wtx = 1;
         if (b.kind == BLOCK_I)
@@ -479,16 +479,16 @@ static enum result run(struct t1 *t, struct job *j)
         if (step == STEP_NEXT && b.kind == BLOCK_REQUEST && b.pcb == S_ABORT)
             return give_up(t, j, true);
     }
-    return step == STEP_DONE ? R_OK : give_up(t, j, false);
+    return step == STEP_DONE ? R_SUCCESS : give_up(t, j, false);
 }
 
 static enum result prepare(struct t1 *t, deadline_t until)
 {
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
 
     if (t->lost)
         r = resync(t, until);
-    if (r == R_OK && !t->ifsd_done)
+    if (r == R_SUCCESS && !t->ifsd_done)
         r = negotiate_ifsd(t, until);
     return r;
 }
@@ -515,16 +515,16 @@ enum result t1_transmit(struct t1 *t, const uint8_t *apdu, size_t n, uint8_t *re
         return R_TIMEOUT;
     j.until = until;
     r = prepare(t, until);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = run(t, &j);
     explicit_bzero(t->tx, sizeof t->tx); /* a PIN or a key may have passed */
     explicit_bzero(t->rx, sizeof t->rx);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (j.total < 2)
         return R_COMM;
     if (j.total > cap)
         return R_SPACE;
     *len = j.total;
-    return R_OK;
+    return R_SUCCESS;
 }

@@ -42,7 +42,7 @@ enum { T1_BLOCK_MAX = 3 + 254 + 2, T1_IFSD = 254, T1_TRIES = 3 };
 
 /* Sends one block to the card and brings back what it answered.
  * wtx: the multiplier that the card asked for with the last S(WTX), else 1 (a reader may have to wait longer by it).
- * Returns R_OK with *got bytes (0 is an empty answer: an invalid block to the engine), R_TIMEOUT or R_COMM when the
+ * Returns R_SUCCESS with *got bytes (0 is an empty answer: an invalid block to the engine), R_TIMEOUT or R_COMM when the
  * answer is missing or broken (an invalid block), anything else to end the APDU with that result at once. */
 typedef enum result (*t1_exchange_fn)(void *arg, const uint8_t *block, size_t n, uint8_t *answer, size_t cap,
                                       size_t *got, unsigned wtx, deadline_t until);
@@ -68,7 +68,7 @@ struct t1 {
 void t1_reset(struct t1 *t, const struct atr_info *atr, t1_exchange_fn exchange, void *arg);
 
 /* One APDU. The first after a reset is preceded by S(IFS 254); a card that refuses it keeps 32.
- * R_OK: *len bytes of response (at least 2). R_SPACE: the response is larger than cap (it was taken from the card
+ * R_SUCCESS: *len bytes of response (at least 2). R_SPACE: the response is larger than cap (it was taken from the card
  * completely, nothing was written past cap and *len is 0). R_INVALID: empty command. R_COMM, R_TIMEOUT: see above.
  * Whatever exchange returned as fatal. On any error *len is 0. */
 enum result t1_transmit(struct t1 *t, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap, size_t *len,

@@ -51,7 +51,7 @@ uint16_t pseudo_decode(const uint8_t *p, size_t n, struct operation *op)
         return sw;
     if (!known)
         return SW_INS;
-    if (apdu_parse(&apdu, p, n) != R_OK)
+    if (apdu_parse(&apdu, p, n) != R_SUCCESS)
         return SW_LENGTH;
     op->has_le = apdu.has_le;
     op->le = apdu.le;

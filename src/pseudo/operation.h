@@ -65,7 +65,7 @@ struct answer {
     uint16_t sw;
 };
 
-/* Carries out an operation. R_OK: a->sw is set. Anything else is the result of the call (R_GONE, R_NO_CARD …). */
+/* Carries out an operation. R_SUCCESS: a->sw is set. Anything else is the result of the call (R_GONE, R_NO_CARD …). */
 typedef enum result (*operation_fn)(struct slot *slot, const struct operation *op, struct answer *a);
 
 enum status_word {

@@ -32,7 +32,7 @@ static enum result run(struct slot *slot, const struct operation *op, struct ans
 
     a->sw = SW_NOT_SUPPORTED;
     if (!row->run || (row->storage && !slot->device->reader->ops->storage))
-        return R_OK;
+        return R_SUCCESS;
     return row->run(slot, op, a);
 }
 
@@ -61,7 +61,7 @@ enum result pseudo_transmit(struct slot *slot, const uint8_t *command, size_t n,
 {
     struct operation op;
     struct answer a;
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
 
     *len = 0;
     if (cap < 2)
@@ -70,14 +70,14 @@ enum result pseudo_transmit(struct slot *slot, const uint8_t *command, size_t n,
     a.sw = pseudo_decode(command, n, &op);
     if (a.sw == DECODED) {
         r = run(slot, &op, &a);
-        if (r == R_OK && a.data.failed)
+        if (r == R_SUCCESS && a.data.failed)
             r = R_SPACE;
-        if (r != R_OK)
+        if (r != R_SUCCESS)
             return r;
         obey_le(&op, rows[op.kind].le, &a);
     }
     a.data.cap = cap;
     wbuf_be16(&a.data, a.sw);
     *len = a.data.len;
-    return R_OK;
+    return R_SUCCESS;
 }

@@ -18,7 +18,7 @@
 
 struct slot;
 
-/* Carries out a class-FF command (n ≥ 1 bytes, the first is FF). R_OK: *len bytes of response, at least its status
+/* Carries out a class-FF command (n ≥ 1 bytes, the first is FF). R_SUCCESS: *len bytes of response, at least its status
  * word: whatever is wrong with the command or its target is said by one. Any other result is one of the reader (R_GONE,
  * R_TIMEOUT, R_COMM, R_CANCELLED …), of the card (R_NO_CARD) or of the caller's buffer (R_SPACE); *len is 0 then. */
 enum result pseudo_transmit(struct slot *slot, const uint8_t *command, size_t n, uint8_t *response, size_t cap,

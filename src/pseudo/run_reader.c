@@ -26,23 +26,23 @@ enum result run_reader_command(struct slot *slot, const struct operation *op, st
 
     if (!is_vendor(slot->device->reader->family, op->vendor)) {
         a->sw = SW_NOT_SUPPORTED;
-        return R_OK;
+        return R_SUCCESS;
     }
     r = slot_command(slot, op->data, op->data_len, a->data.data, a->data.cap, &n);
     switch (r) {
-    case R_OK:
+    case R_SUCCESS:
         a->data.len = n;
         a->sw = SW_DONE;
-        return R_OK;
+        return R_SUCCESS;
     case R_DENIED:
         a->sw = SW_SECURITY;
-        return R_OK;
+        return R_SUCCESS;
     case R_NOT_SUPPORTED:
         a->sw = SW_NOT_SUPPORTED;
-        return R_OK;
+        return R_SUCCESS;
     case R_INVALID:
         a->sw = SW_LENGTH; /* longer or shorter than the reader can take */
-        return R_OK;
+        return R_SUCCESS;
     default:
         return r;
     }
@@ -55,7 +55,7 @@ enum result run_firmware(struct slot *slot, const struct operation *op, struct a
     (void)op;
     wbuf_bytes(&a->data, r->firmware, strnlen(r->firmware, sizeof r->firmware));
     a->sw = r->firmware[0] ? SW_DONE : SW_NOT_SUPPORTED;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 enum result run_get_atr(struct slot *slot, const struct operation *op, struct answer *a)
@@ -71,5 +71,5 @@ enum result run_get_atr(struct slot *slot, const struct operation *op, struct an
         return R_NO_CARD;
     wbuf_bytes(&a->data, atr.bytes, atr.len);
     a->sw = SW_DONE;
-    return R_OK;
+    return R_SUCCESS;
 }

@@ -85,17 +85,17 @@ void slot_lost(struct device *d, unsigned slot)
 enum result device_acquire(struct device *d, deadline_t until)
 {
     struct timespec ts = deadline_timespec(until);
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
 
     pthread_mutex_lock(&d->mutex);
-    while (d->busy && !d->cancelled && !d->gone && r == R_OK)
+    while (d->busy && !d->cancelled && !d->gone && r == R_SUCCESS)
         if (pthread_cond_timedwait(&d->changed, &d->mutex, &ts) == ETIMEDOUT && d->busy)
             r = R_TIMEOUT;
     if (d->gone)
         r = R_GONE;
     else if (d->cancelled)
         r = R_CANCELLED;
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         d->busy = true;
     pthread_mutex_unlock(&d->mutex);
     return r;
@@ -161,7 +161,7 @@ static enum result finish(struct device *d, enum result r)
     pthread_mutex_lock(&d->mutex);
     if (r == R_CANCELLED && d->gone)
         r = R_GONE;
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         wake_all_locked(d);
     pthread_mutex_unlock(&d->mutex);
     return r;
@@ -180,7 +180,7 @@ static enum result init_locks(struct device *d)
     if (pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) != 0 || pthread_cond_init(&d->changed, &attr) != 0)
         goto no_cond;
     pthread_condattr_destroy(&attr);
-    return R_OK;
+    return R_SUCCESS;
 no_cond:
     pthread_condattr_destroy(&attr);
 no_attr:
@@ -194,7 +194,7 @@ static struct device *new_device(const char *name)
 
     if (!d)
         return NULL;
-    if (init_locks(d) != R_OK) {
+    if (init_locks(d) != R_SUCCESS) {
         free(d);
         return NULL;
     }
@@ -242,14 +242,14 @@ static enum result prepare_usb(struct device *d, const struct reader_family **fa
         return R_NOT_SUPPORTED;
     }
     r = usb_read_facts(&a, &facts, &d->log);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     who.vid = a.vid;
     who.pid = a.pid;
     who.serial = facts.serial[0] ? facts.serial : NULL;
     settings_load(&d->settings, &who, &d->log);
     snprintf(d->log.name, sizeof d->log.name, "%s %03u/%03u", (*family)->name, a.bus, a.device);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result prepare_serial(struct device *d, const struct reader_family **family, char *path, size_t cap,
@@ -264,7 +264,7 @@ static enum result prepare_serial(struct device *d, const struct reader_family *
     who.device = path;
     settings_load(&d->settings, &who, &d->log);
     snprintf(d->log.name, sizeof d->log.name, "%s %.40s", *family ? (*family)->name : "serial", path);
-    return *family ? R_OK : R_NOT_SUPPORTED;
+    return *family ? R_SUCCESS : R_NOT_SUPPORTED;
 }
 
 static enum result make_wake_fds(struct device *d)
@@ -275,7 +275,7 @@ static enum result make_wake_fds(struct device *d)
             return R_SYSTEM;
         d->slots[i].wake_fd = fd;
     }
-    return R_OK;
+    return R_SUCCESS;
 }
 
 enum result device_open(struct device **out, const char *name)
@@ -299,17 +299,17 @@ enum result device_open(struct device **out, const char *name)
         r = prepare_serial(d, &family, path, sizeof path, &target.patient);
     }
     d->log.mask = d->settings.log;
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = family->open(&d->reader, d, &target, &d->settings, &d->log, deadline_in(d->settings.reader_cap));
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = make_wake_fds(d);
-    if (r != R_OK) {
+    if (r != R_SUCCESS) {
         free_device(d);
         return r;
     }
     device_release(d);
     *out = d;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 void device_ref(struct device *d)
@@ -351,7 +351,7 @@ static enum result slot_usable(struct slot *s, bool *usable, bool *powered)
     *usable = presence_usable(&s->presence);
     *powered = s->powered;
     pthread_mutex_unlock(&d->mutex);
-    return gone ? R_GONE : R_OK;
+    return gone ? R_GONE : R_SUCCESS;
 }
 
 enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
@@ -363,7 +363,7 @@ enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
     pthread_mutex_lock(&d->mutex);
     bool ask = !d->gone && !s->presence.latched;
     pthread_mutex_unlock(&d->mutex);
-    if (ask && device_acquire(d, until) == R_OK) {
+    if (ask && device_acquire(d, until) == R_SUCCESS) {
         r = d->reader->ops->look(d->reader, s->index, until);
         if (r == R_TIMEOUT || r == R_COMM) {
             log_fault(&d->log, "the reader does not say whether a card is there (%s): taken for empty", result_name(r));
@@ -377,7 +377,7 @@ enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
     if (!*present && thread != s->presence.poller && presence_refuse(&s->presence))
         wake_locked(s);
     pthread_mutex_unlock(&d->mutex);
-    return gone ? R_GONE : R_OK;
+    return gone ? R_GONE : R_SUCCESS;
 }
 
 /* One turn of watch(), if the device is free; else device_release wakes the poller. Returns when to come again. Called
@@ -453,19 +453,19 @@ static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t 
     bool usable, powered;
     enum result r = slot_usable(s, &usable, &powered);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (!usable || (need_power && !powered))
         return slot_refuse(s);
     r = device_acquire(s->device, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     (void)slot_usable(s, &usable, &powered); /* it may have left while we waited */
     if (!usable || (need_power && !powered)) {
         device_release(s->device);
         return slot_refuse(s);
     }
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* Ends such a call. */
@@ -482,14 +482,14 @@ enum result slot_power_up(struct slot *s, bool warm, struct atr *atr)
     int protocol = 0;
     enum result r = acquire_for_card(s, false, until);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     r = d->reader->ops->power_up(d->reader, s->index, warm, until, atr, &protocol);
     pthread_mutex_lock(&d->mutex);
     unpowered_locked(s);
-    if (r == R_OK && !presence_usable(&s->presence)) {
+    if (r == R_SUCCESS && !presence_usable(&s->presence)) {
         r = R_NO_CARD; /* it left, or was swapped, while it was powered up */
-    } else if (r == R_OK) {
+    } else if (r == R_SUCCESS) {
         s->powered = true;
         s->protocol = protocol;
         s->atr = *atr;
@@ -508,7 +508,7 @@ enum result slot_power_down(struct slot *s)
     unpowered_locked(s);
     pthread_mutex_unlock(&d->mutex);
     r = device_acquire(d, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     return finish(d, d->reader->ops->power_down(d->reader, s->index, until));
 }
@@ -520,13 +520,13 @@ enum result slot_set_protocol(struct slot *s, int t)
     int protocol = 0;
     enum result r = acquire_for_card(s, true, until);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     r = d->reader->ops->set_protocol(d->reader, s->index, t, until, &protocol);
     pthread_mutex_lock(&d->mutex);
-    if (r == R_OK || r == R_PROTOCOL) {
+    if (r == R_SUCCESS || r == R_PROTOCOL) {
         s->protocol = protocol;
-        s->protocol_set = r == R_OK;
+        s->protocol_set = r == R_SUCCESS;
     } else {
         unpowered_locked(s);
     }
@@ -547,7 +547,7 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
     if (n == 0)
         return R_INVALID;
     r = acquire_for_card(s, true, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     pthread_mutex_lock(&d->mutex);
     bool other = protocol != s->protocol;
@@ -573,7 +573,7 @@ enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8
         return R_DENIED;
     }
     r = device_acquire(d, until);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     r = finish(d, ops->command(d->reader, s->index, command, n, answer, cap, len, until));
     slot_wake(d, s->index);

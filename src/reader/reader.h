@@ -55,28 +55,28 @@ struct reader_ops {
     void (*close)(struct reader *r);
 
     /* Asks the reader whether a card is in the slot and reports it (slot_observe, slot_lost). Called by ICCPresence.
-     * R_OK: reported. An error: the reader did not answer before `until` (it was asked again as often as time
+     * R_SUCCESS: reported. An error: the reader did not answer before `until` (it was asked again as often as time
      * allowed); the family keeps asking from watch() until it does. */
     enum result (*look)(struct reader *r, unsigned slot, deadline_t until);
 
     /* The poller's turn: fetch input that came by itself, ask what has to be asked, poll the field. Reports what it
      * learns and sets *again_ms to when it wants to be called again at the latest (READER_WATCH_NEVER: only when input
      * arrives or a command was sent). Must not take longer than a field poll, but for a reader that does not
-     * answer. R_OK also when nothing could be learnt; R_GONE, R_CANCELLED. */
+     * answer. R_SUCCESS also when nothing could be learnt; R_GONE, R_CANCELLED. */
     enum result (*watch)(struct reader *r, unsigned slot, unsigned *again_ms);
 
     /* Powers the card up and fills *atr and *protocol (0 or 1: the protocol it runs now). warm: reset it without taking
      * power if it has any. R_POWER: no usable answer to reset; R_NO_CARD. */
     enum result (*power_up)(struct reader *r, unsigned slot, bool warm, deadline_t until, struct atr *atr, int *protocol);
 
-    /* Powers the card down. R_OK also when there is none. */
+    /* Powers the card down. R_SUCCESS also when there is none. */
     enum result (*power_down)(struct reader *r, unsigned slot, deadline_t until);
 
     /* Makes the powered card run protocol T=t (0 or 1). *protocol is what it runs now. R_PROTOCOL: it cannot; it runs what
      * it ran. */
     enum result (*set_protocol)(struct reader *r, unsigned slot, int t, deadline_t until, int *protocol);
 
-    /* One APDU (n ≥ 1 bytes, class not FF) to the powered card. R_OK with *len bytes (≥ 2). On an error *len is 0. */
+    /* One APDU (n ≥ 1 bytes, class not FF) to the powered card. R_SUCCESS with *len bytes (≥ 2). On an error *len is 0. */
     enum result (*transmit)(struct reader *r, unsigned slot, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
                             size_t *len, deadline_t until);
 

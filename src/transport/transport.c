@@ -20,9 +20,9 @@ enum result transport_drain(struct transport *t, unsigned quiet_ms, deadline_t u
 
         if (r == R_GONE || r == R_CANCELLED)
             return r;
-        if (r == R_TIMEOUT || (r != R_OK && ++failures == DRAIN_FAILURES_MAX))
-            return R_OK;
+        if (r == R_TIMEOUT || (r != R_SUCCESS && ++failures == DRAIN_FAILURES_MAX))
+            return R_SUCCESS;
         if (deadline_passed(until)) /* a reader that never stops: read() would go on giving what is there */
-            return R_OK;
+            return R_SUCCESS;
     }
 }

@@ -31,11 +31,11 @@ struct transport;
 
 struct transport_ops {
     /* Sends n bytes as one message (USB: one control data stage, or packets of the endpoint's size; HID: one report;
-     * serial: the bytes) and returns when they have left, R_OK. R_TIMEOUT: they may have left or not.
+     * serial: the bytes) and returns when they have left, R_SUCCESS. R_TIMEOUT: they may have left or not.
      * R_COMM: the transfer failed (stall). R_GONE, R_CANCELLED. R_INVALID: too long for this transport, nothing sent. */
     enum result (*write)(struct transport *t, const uint8_t *data, size_t n, deadline_t until);
 
-    /* Waits for one chunk: R_OK with *n bytes (1 … cap; cap is at least TRANSPORT_CHUNK_MAX) from pipe *pipe (0, or 1
+    /* Waits for one chunk: R_SUCCESS with *n bytes (1 … cap; cap is at least TRANSPORT_CHUNK_MAX) from pipe *pipe (0, or 1
      * for the second IN pipe of a reader that has two). R_TIMEOUT, R_COMM (the pipe had failed; it works again),
      * R_GONE, R_CANCELLED. With a deadline in the past it takes what is there and does not wait. */
     enum result (*read)(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe, deadline_t until);
@@ -48,7 +48,7 @@ struct transport_ops {
     void (*cancel)(struct transport *t);
 
     /* Tries to bring a reader that does not answer any more back to life (USB: port reset; serial: close and open).
-     * R_OK: try again; R_NOT_SUPPORTED; R_GONE. May be NULL. */
+     * R_SUCCESS: try again; R_NOT_SUPPORTED; R_GONE. May be NULL. */
     enum result (*reset)(struct transport *t);
 
     /* Frees everything. */
@@ -74,7 +74,7 @@ struct transport {
     struct log *log;
 };
 
-/* Takes and drops input until `quiet_ms` of silence, at most until `until`. R_OK or R_GONE, R_CANCELLED. */
+/* Takes and drops input until `quiet_ms` of silence, at most until `until`. R_SUCCESS or R_GONE, R_CANCELLED. */
 enum result transport_drain(struct transport *t, unsigned quiet_ms, deadline_t until);
 
 #endif

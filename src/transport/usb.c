@@ -14,24 +14,24 @@ static struct usb *usb_of(struct transport *t)
     return (struct usb *)t;
 }
 
-/* Why no call can do anything any more, or R_OK. Lock held. */
+/* Why no call can do anything any more, or R_SUCCESS. Lock held. */
 static enum result usb_ended(const struct usb *u)
 {
-    return u->gone ? R_GONE : u->cancelled ? R_CANCELLED : R_OK;
+    return u->gone ? R_GONE : u->cancelled ? R_CANCELLED : R_SUCCESS;
 }
 
 /* ---- out ---- */
 
-/* Waits for the OUT transfer and takes it back at the deadline. R_OK: it came back by itself (see out.status), else
+/* Waits for the OUT transfer and takes it back at the deadline. R_SUCCESS: it came back by itself (see out.status), else
  * why it was taken back. Lock held. */
 static enum result await_out(struct usb *u, deadline_t until)
 {
     enum result ended;
 
-    while (u->out.flying && (ended = usb_ended(u)) == R_OK && usb_wait(u, until))
+    while (u->out.flying && (ended = usb_ended(u)) == R_SUCCESS && usb_wait(u, until))
         ;
     if (!u->out.flying)
-        return R_OK;
+        return R_SUCCESS;
     ended = usb_ended(u);
     pthread_mutex_unlock(&u->lock);
     libusb_cancel_transfer(u->out.transfer);
@@ -39,8 +39,8 @@ static enum result await_out(struct usb *u, deadline_t until)
     for (deadline_t back = deadline_in(USB_RETURN_WAIT); u->out.flying && usb_wait(u, back);)
         ;
     if (!u->out.flying && u->out.status == LIBUSB_TRANSFER_COMPLETED)
-        return R_OK; /* it was quicker than the cancel */
-    return ended != R_OK ? ended : R_TIMEOUT;
+        return R_SUCCESS; /* it was quicker than the cancel */
+    return ended != R_SUCCESS ? ended : R_TIMEOUT;
 }
 
 /* What a transfer that came back by itself has come to. */
@@ -51,7 +51,7 @@ static enum result judge_out(struct usb *u, enum libusb_transfer_status status, 
     switch (status) {
     case LIBUSB_TRANSFER_COMPLETED:
         if (actual == length)
-            return R_OK;
+            return R_SUCCESS;
         log_fault(u->t.log, "USB output: %d of %d bytes left", actual, length);
         return R_COMM;
     case LIBUSB_TRANSFER_NO_DEVICE:
@@ -84,13 +84,13 @@ static enum result out_ready(struct usb *u, deadline_t until)
     r = usb_ended(u);
     flying = u->out.flying;
     pthread_mutex_unlock(&u->lock);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (flying) {
         log_fault(u->t.log, "USB output: an earlier transfer has not come back");
         return R_COMM;
     }
-    return deadline_passed(until) ? R_TIMEOUT : R_OK;
+    return deadline_passed(until) ? R_TIMEOUT : R_SUCCESS;
 }
 
 /* Runs the OUT transfer as its fields say: `length` data bytes, for an IN request at most. *actual may be NULL. */
@@ -119,7 +119,7 @@ static enum result run_out(struct usb *u, int length, size_t *actual, deadline_t
     status = u->out.status;
     done = u->out.actual;
     pthread_mutex_unlock(&u->lock);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (!actual)
         return judge_out(u, status, done, length);
@@ -162,7 +162,7 @@ static enum result send_piece(struct usb *u, const uint8_t *data, size_t n, dead
     enum { OUT_VENDOR = 0x40, OUT_CLASS_INTERFACE = 0x21, SET_REPORT = 0x09, OUTPUT_REPORT = 0x0200 };
     enum result r = out_ready(u, until);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (u->pipes.out.address != 0)
         fill_packets(u, data, n);
@@ -193,7 +193,7 @@ static enum result usb_write(struct transport *t, const uint8_t *data, size_t n,
         r = send_piece(u, data, now, until);
         data += now;
         n -= now;
-    } while (r == R_OK && n > 0);
+    } while (r == R_SUCCESS && n > 0);
     return r;
 }
 
@@ -219,7 +219,7 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
         return R_INVALID;
     pthread_mutex_lock(&u->lock);
     u->announced = u->overflow_told = false;
-    while ((r = usb_ended(u)) == R_OK) {
+    while ((r = usb_ended(u)) == R_SUCCESS) {
         *n = usb_ring_take(&u->ring, pipe, chunk);
         if (*n > 0 || any_failed(u) || !in_time)
             break;
@@ -227,13 +227,13 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
         in_time = usb_wait(u, until);
         u->reading = false;
     }
-    if (r != R_OK || *n > 0) {
+    if (r != R_SUCCESS || *n > 0) {
         pthread_mutex_unlock(&u->lock);
         return r;
     }
     pthread_mutex_unlock(&u->lock);
     r = usb_recover_input(u);
-    return r == R_OK ? R_TIMEOUT : r;
+    return r == R_SUCCESS ? R_TIMEOUT : r;
 }
 
 static bool usb_pending(struct transport *t)
@@ -268,7 +268,7 @@ static enum result usb_reset(struct transport *t)
     pthread_mutex_lock(&u->lock);
     r = usb_ended(u);
     pthread_mutex_unlock(&u->lock);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (!usb_stop_transfers(u)) {
         log_fault(u->t.log, "USB reset not tried: a cancelled transfer has not come back");
@@ -288,7 +288,7 @@ static enum result usb_reset(struct transport *t)
     pthread_mutex_lock(&u->lock);
     r = usb_ended(u);
     pthread_mutex_unlock(&u->lock);
-    return r != R_OK ? r : rc == LIBUSB_SUCCESS ? R_OK : R_NOT_SUPPORTED;
+    return r != R_SUCCESS ? r : rc == LIBUSB_SUCCESS ? R_SUCCESS : R_NOT_SUPPORTED;
 }
 
 static void usb_close(struct transport *t)
@@ -312,7 +312,7 @@ enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t 
     enum result r = out_ready(u, until);
 
     *n = 0;
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (u->pipes.form != USB_FORM_HID || cap == 0)
         return R_NOT_SUPPORTED;
@@ -320,10 +320,10 @@ enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t 
         cap = USB_MESSAGE_MAX;
     fill_control(u, IN_STANDARD_INTERFACE, GET_DESCRIPTOR, REPORT_DESCRIPTOR, NULL, cap);
     r = run_out(u, 0, n, until); /* HID 1.11 §7.1.1 */
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     if (*n > cap)
         return R_COMM;
     memcpy(buf, u->out.buffer + LIBUSB_CONTROL_SETUP_SIZE, *n);
-    return R_OK;
+    return R_SUCCESS;
 }

@@ -65,7 +65,7 @@ struct usb_address {
 bool usb_parse_address(const char *name, struct usb_address *a);
 
 /* Reads what is needed to find the settings of a reader: its serial number, before it is opened for good.
- * R_OK or R_GONE (not there), R_SYSTEM (no permission: logged with the cure). */
+ * R_SUCCESS or R_GONE (not there), R_SYSTEM (no permission: logged with the cure). */
 enum result usb_read_facts(const struct usb_address *a, struct transport_facts *facts, struct log *log);
 
 struct usb_open_options {
@@ -82,7 +82,7 @@ struct usb_open_options {
  * R_GONE, R_SYSTEM, R_NO_MEMORY. On success *out is to be closed by its ops. */
 enum result usb_open(struct transport **out, const struct usb_open_options *o);
 
-/* HID only: the report descriptor of the claimed interface. R_OK with *n bytes. */
+/* HID only: the report descriptor of the claimed interface. R_SUCCESS with *n bytes. */
 enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t cap, size_t *n, deadline_t until);
 
 #endif

@@ -43,7 +43,7 @@ enum result usb_choose_form(const struct usb_interface *ifc, enum usb_form want,
     pipes->out = want == USB_FORM_B ? bulk_out : want == USB_FORM_A ? none : int_out;
     pipes->in = want == USB_FORM_B ? bulk_in : int_in;
     pipes->in2 = want == USB_FORM_B ? int_in : none;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 int usb_choose_interface(const struct usb_interface *ifcs, size_t count, enum usb_form want)
@@ -54,7 +54,7 @@ int usb_choose_interface(const struct usb_interface *ifcs, size_t count, enum us
     for (size_t i = 0; i < count; i++) {
         if (want == USB_FORM_HID && ifcs[i].class_code != CLASS_HID)
             continue;
-        if (usb_choose_form(&ifcs[i], want, &pipes) != R_OK)
+        if (usb_choose_form(&ifcs[i], want, &pipes) != R_SUCCESS)
             continue;
         if (want == USB_FORM_HID || ifcs[i].number == 0)
             return (int)i;

@@ -10,7 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#undef R_OK /* <signal.h> may bring the access() mode of <unistd.h> */
+#undef R_SUCCESS /* <signal.h> may bring the access() mode of <unistd.h> */
 #include "transport/usb_internal.h"
 
 /* libusb 1.0.26 turns this into an int of milliseconds; the thread wakes once in eleven days for nothing. */
@@ -187,7 +187,7 @@ static void LIBUSB_CALL in_done(struct libusb_transfer *transfer)
 
 enum result usb_recover_input(struct usb *u)
 {
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
 
     for (unsigned i = 0; i < u->in_count; i++) {
         struct usb_in *in = &u->in[i];
@@ -301,7 +301,7 @@ enum result usb_prepare_transfers(struct usb *u)
         in->transfer = transfer;
         u->in_count++;
     }
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* ---- the thread ---- */
@@ -369,7 +369,7 @@ enum result usb_start_thread(struct usb *u)
     u->thread_runs = true;
     snprintf(name, sizeof name, "purse %u-%u", u->t.facts.bus & 0xffu, u->t.facts.address & 0xffu);
     pthread_setname_np(u->thread, name);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 void usb_end_thread(struct usb *u)

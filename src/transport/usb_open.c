@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#undef R_OK /* <signal.h> may bring the access() mode of <unistd.h> */
+#undef R_SUCCESS /* <signal.h> may bring the access() mode of <unistd.h> */
 #include "transport/usb_internal.h"
 
 extern const struct transport_ops usb_transport_ops; /* usb.c */
@@ -18,7 +18,7 @@ static enum result result_of(int rc)
 {
     switch (rc) {
     case LIBUSB_SUCCESS:
-        return R_OK;
+        return R_SUCCESS;
     case LIBUSB_ERROR_NO_DEVICE:
     case LIBUSB_ERROR_NOT_FOUND:
         return R_GONE;
@@ -55,7 +55,7 @@ static enum result open_context(libusb_context **context, struct log *log)
         *context = NULL;
         log_line(log, PLOG_CRITICAL, "libusb does not start: %s", libusb_error_name(rc));
     }
-    return rc == LIBUSB_SUCCESS ? R_OK : rc == LIBUSB_ERROR_NO_MEM ? R_NO_MEMORY : R_SYSTEM;
+    return rc == LIBUSB_SUCCESS ? R_SUCCESS : rc == LIBUSB_ERROR_NO_MEM ? R_NO_MEMORY : R_SYSTEM;
 }
 
 static bool is_device(libusb_device *device, const struct usb_address *a, struct libusb_device_descriptor *d)
@@ -69,7 +69,7 @@ static void log_open_error(int rc, const struct usb_address *a, struct log *log)
     if (rc == LIBUSB_ERROR_ACCESS)
         log_line(log, PLOG_CRITICAL,
                  "no permission for /dev/bus/usb/%03u/%03u: install the udev rule of ifd-purse (it gives %04x:%04x to "
-                 "group pcscd) and plug the reader in again",
+                 "the group pcscd), then plug the reader in again",
                  a->bus, a->device, (unsigned)a->vid, (unsigned)a->pid);
     else
         log_line(log, PLOG_CRITICAL, "cannot open /dev/bus/usb/%03u/%03u: %s", a->bus, a->device,
@@ -84,7 +84,7 @@ static enum result open_session(struct usb_session *s, const struct usb_address 
     int rc = LIBUSB_ERROR_NO_DEVICE;
     enum result r = open_context(&s->context, log);
 
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     count = libusb_get_device_list(s->context, &list);
     if (count < 0) {
@@ -98,7 +98,7 @@ static enum result open_session(struct usb_session *s, const struct usb_address 
         libusb_free_device_list(list, 1);
     }
     if (rc == LIBUSB_SUCCESS)
-        return R_OK;
+        return R_SUCCESS;
     s->handle = NULL;
     r = result_of(rc);
     if (r == R_SYSTEM)
@@ -151,11 +151,11 @@ enum result usb_read_facts(const struct usb_address *a, struct transport_facts *
 
     memset(facts, 0, sizeof *facts);
     r = open_session(&s, a, log);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     fill_facts(facts, &s, a);
     close_session(&s);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* ---- interface and form ---- */
@@ -180,7 +180,7 @@ static enum result read_interfaces(struct usb_session *s, struct usb_interface *
     libusb_device *device = libusb_get_device(s->handle);
     struct libusb_config_descriptor *config;
     int rc = libusb_get_active_config_descriptor(device, &config);
-    enum result r = R_OK;
+    enum result r = R_SUCCESS;
 
     *count = 0;
     if (rc == LIBUSB_ERROR_NOT_FOUND) {
@@ -221,7 +221,7 @@ static enum result choose(struct usb *u, const struct usb_open_options *o)
     int chosen;
     enum result r = read_interfaces(&u->session, ifcs, &count);
 
-    if (r != R_OK) {
+    if (r != R_SUCCESS) {
         if (r != R_GONE)
             log_line(o->log, PLOG_CRITICAL, "the reader's USB configuration cannot be read");
         return r;
@@ -255,7 +255,7 @@ static enum result claim(struct usb *u)
     rc = libusb_claim_interface(u->session.handle, u->interface);
     if (rc == LIBUSB_SUCCESS) {
         u->claimed = true;
-        return R_OK;
+        return R_SUCCESS;
     }
     if (rc == LIBUSB_ERROR_BUSY)
         log_line(u->t.log, PLOG_CRITICAL, "interface %u is in use by another program or driver: end that one",
@@ -320,17 +320,17 @@ static enum result set_up(struct usb *u, const struct usb_open_options *o)
 {
     enum result r = open_session(&u->session, &o->address, o->log);
 
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = choose(u, o);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = claim(u);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     fill_facts(&u->t.facts, &u->session, &o->address); /* while no other thread handles events */
     r = usb_prepare_transfers(u);
-    if (r == R_OK)
+    if (r == R_SUCCESS)
         r = usb_start_thread(u);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         return r;
     usb_start_input(u);
     pthread_mutex_lock(&u->lock);
@@ -349,7 +349,7 @@ enum result usb_open(struct transport **out, const struct usb_open_options *o)
     if (!u)
         return R_NO_MEMORY;
     r = set_up(u, o);
-    if (r != R_OK) {
+    if (r != R_SUCCESS) {
         usb_free(u);
         return r;
     }
@@ -357,5 +357,5 @@ enum result usb_open(struct transport **out, const struct usb_open_options *o)
              (unsigned)u->t.facts.pid, (unsigned)u->t.facts.release >> 8, (unsigned)u->t.facts.release & 0xff,
              (unsigned)u->interface, u->t.facts.form);
     *out = &u->t;
-    return R_OK;
+    return R_SUCCESS;
 }

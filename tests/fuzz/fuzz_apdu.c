@@ -69,11 +69,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(p, data, size);
     r = apdu_parse(&a, p, size);
     r0 = t0_from_apdu(&t, p, size);
-    check(r == R_OK || r == R_INVALID);
-    check(r0 == (r == R_OK && !a.extended ? R_OK : R_INVALID));
-    if (r == R_OK)
+    check(r == R_SUCCESS || r == R_INVALID);
+    check(r0 == (r == R_SUCCESS && !a.extended ? R_SUCCESS : R_INVALID));
+    if (r == R_SUCCESS)
         check_command(&a, p, size);
-    if (r0 == R_OK)
+    if (r0 == R_SUCCESS)
         check(memcmp(t.header, p, 4) == 0 && t.lc == a.lc && t.data == a.data && (t.lc == 0 || t.le == 0));
     free(p);
     return 0;

@@ -24,8 +24,8 @@ static void check_read(const uint8_t *p, size_t n)
     struct atr_info i;
     enum result r = atr_parse(&i, p, n);
 
-    check(r == R_OK || r == R_INVALID);
-    if (r != R_OK)
+    check(r == R_SUCCESS || r == R_INVALID);
+    if (r != R_SUCCESS)
         return;
     check(n >= 2 && n <= ATR_MAX && (p[0] == 0x3B || p[0] == 0x3F));
     check(i.protocols != 0 && i.first < 15 && (i.protocols >> i.first & 1));
@@ -40,7 +40,7 @@ static void check_built(const struct atr *atr)
     struct atr_info i;
 
     check(atr->len >= 5 && atr->len <= 20);
-    check(atr_parse(&i, atr->bytes, atr->len) == R_OK);
+    check(atr_parse(&i, atr->bytes, atr->len) == R_SUCCESS);
     check(i.protocols == 3 && i.first == 0 && !i.specific && !i.tck_wrong);
     check(atr->len == i.historical_len + 5 && memcmp(atr->bytes + 4, i.historical, i.historical_len) == 0);
 }

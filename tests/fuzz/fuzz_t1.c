@@ -158,39 +158,39 @@ static enum result say_for_ever(struct card *c, const uint8_t *block, uint8_t *o
         return R_TIMEOUT;
     case 1:
         *n = put(c, out, 0xC3, 1, false);
-        return R_OK;
+        return R_SUCCESS;
     case 2:
         *n = put(c, out, 0xC1, 1, false);
-        return R_OK;
+        return R_SUCCESS;
     case 3: /* asks for whatever comes */
         *n = put(c, out, 0x80 | (block[1] & 0x40u) >> 2, 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 4: /* acknowledges whatever comes */
         *n = put(c, out, 0x90 ^ (block[1] & 0x40u) >> 2, 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 5: /* a chain */
     case 6: /* … of empty blocks */
         *n = put(c, out, 0x20u | (block[1] & 0x10u) << 2, c->endless % 12 == 5 ? 200 : 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 7: /* the same I-block */
         *n = put(c, out, 0x20, 2, false);
-        return R_OK;
+        return R_SUCCESS;
     case 8: /* answers S-blocks, nothing else */
         if (block[1] < 0xC0)
             return R_COMM;
         *n = put(c, out, block[1] | 0x20, block[2], false);
         memcpy(out + 3, block + 3, block[2]);
         edc(c, c->form, out, 3u + block[2], out + 3 + block[2]);
-        return R_OK;
+        return R_SUCCESS;
     case 9: /* WTX and requests for repetition in turn */
         *n = put(c, out, c->turn ? 0xC3 : 0x80 | c->ns << 4, c->turn ? 1 : 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 10: /* R-blocks in turn */
         *n = put(c, out, c->turn ? 0x80 : 0x90, 0, false);
-        return R_OK;
+        return R_SUCCESS;
     default: /* a whole answer to all */
         *n = put(c, out, block[1] & 0x40, 2, false);
-        return R_OK;
+        return R_SUCCESS;
     }
 }
 
@@ -205,48 +205,48 @@ static enum result say(struct card *c, const uint8_t *block, uint8_t *out, size_
         return R_COMM;
     case 2: /* rare enough to let most inputs go on */
         if (what != 2)
-            return R_OK;
+            return R_SUCCESS;
         c->fatal = true;
         return R_GONE;
     case 3: /* raw bytes */
         *n = next(c);
         for (size_t i = 0; i < *n; i++)
             out[i] = next(c);
-        return R_OK;
+        return R_SUCCESS;
     case 4: /* more than there is room for */
         *n = T1_BLOCK_MAX + 1 + (what >> 4);
-        return R_OK;
+        return R_SUCCESS;
     case 5: /* well-formed, anything */
     case 6: {
         unsigned pcb = next(c), len = next(c);
 
         *n = put(c, out, pcb, len % 255, true);
-        return R_OK;
+        return R_SUCCESS;
     }
     case 7: /* the right acknowledgement or response: lets the input get far */
     case 8:
         *n = put(c, out, 0x80 | (c->ns ^ 1) << 4, 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 9:
         *n = put(c, out, 0x80 | c->ns << 4 | (what >> 4 & 1), 0, false);
-        return R_OK;
+        return R_SUCCESS;
     case 10:
     case 11:
         *n = put(c, out, (what & 0x20) | (what & 0x40), next(c) % 255, true);
-        return R_OK;
+        return R_SUCCESS;
     case 12:
         *n = put(c, out, 0xC1 + (what >> 4) % 3, (what >> 4) % 3 == 1 ? 0 : 1, true);
-        return R_OK;
+        return R_SUCCESS;
     case 13: /* the answer to an S-block */
     default:
         if (block[1] < 0xC0) {
             *n = put(c, out, (block[1] & 0x10u) << 2 | (what & 0x20), next(c) % 255, true);
-            return R_OK;
+            return R_SUCCESS;
         }
         *n = put(c, out, block[1] | 0x20, block[2], false);
         memcpy(out + 3, block + 3, block[2]);
         edc(c, c->form, out, 3u + block[2], out + 3 + block[2]);
-        return R_OK;
+        return R_SUCCESS;
     }
 }
 
@@ -264,7 +264,7 @@ static enum result exchange(void *arg, const uint8_t *block, size_t n, uint8_t *
     r = c->left > 0 ? say(c, block, out, &len) : say_for_ever(c, block, out, &len);
     c->answer_len = 0;
     *got = len;
-    if (r != R_OK || len > cap)
+    if (r != R_SUCCESS || len > cap)
         return r;
     memcpy(answer, out, len);
     if (len >= 4 && out[0] == 0 && out[2] != 0xFF && len == 3u + out[2] + (c->crc ? 2 : 1) &&
@@ -294,10 +294,10 @@ static void one_apdu(struct card *c, struct t1 *t)
     c->exchanges = 0;
     c->started = c->resynched = c->fatal = false;
     r = t1_transmit(t, apdu, c->n, response, cap, &len, DEADLINE_NEVER);
-    check(len <= cap && (r == R_OK ? len >= 2 : len == 0));
-    check(r != R_OK || (c->started && !c->resynched && c->offset + c->chunk == c->n));
+    check(len <= cap && (r == R_SUCCESS ? len >= 2 : len == 0));
+    check(r != R_SUCCESS || (c->started && !c->resynched && c->offset + c->chunk == c->n));
     check(!was_dead || (c->exchanges == 0 && r == R_COMM));
-    check(r == R_OK || r == R_COMM || r == R_TIMEOUT || r == R_SPACE || (r == R_GONE && c->fatal));
+    check(r == R_SUCCESS || r == R_COMM || r == R_TIMEOUT || r == R_SPACE || (r == R_GONE && c->fatal));
     free(apdu);
     free(response);
 }

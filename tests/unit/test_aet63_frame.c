@@ -146,7 +146,7 @@ static void check_command(const struct vector *v, const uint8_t *raw, size_t n, 
     uint8_t made[TEXT_BUF];
     bool long_form_of_short = raw[2] == 0xFF && v->fill == 0; /* C31: legal to receive, never sent */
 
-    assert_int_equal(aet63_parse_command(raw, n, &c), R_OK);
+    assert_int_equal(aet63_parse_command(raw, n, &c), R_SUCCESS);
     assert_int_equal(c.header, raw[0]);
     assert_int_equal(c.instruction, raw[1]);
     if (long_form_of_short)
@@ -170,7 +170,7 @@ static void check_response(const uint8_t *raw, size_t n, const char *text, size_
         assert_int_equal(decoder.raw_len, n);
         assert_memory_equal(decoder.raw, raw, n);
     }
-    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_OK);
+    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_SUCCESS);
     assert_int_equal(m.header, raw[0]);
     assert_int_equal(m.sw1, raw[1]);
     assert_int_equal(m.sw2, raw[2]);
@@ -265,7 +265,7 @@ static void test_stx_starts_anew(void **state)
 
     (void)state;
     assert_int_equal(feed(text, sizeof text - 1, 8), AET63_RAW);
-    assert_int_equal(aet63_parse_command(decoder.raw, decoder.raw_len, &c), R_OK);
+    assert_int_equal(aet63_parse_command(decoder.raw, decoder.raw_len, &c), R_SUCCESS);
     assert_int_equal(c.instruction, 0x01);
 }
 
@@ -284,7 +284,7 @@ static void test_junk_behind_etx(void **state)
     p = second;
     n = sizeof second;
     assert_int_equal(aet63_decode(&decoder, &p, &n), AET63_RAW);
-    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_OK);
+    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_SUCCESS);
     assert_int_equal(n, 4);
     assert_false(aet63_decode_rest(&decoder, &p, &n));
     assert_int_equal(n, 0);
@@ -304,7 +304,7 @@ static void test_two_frames_in_one_packet(void **state)
     aet63_decoder_reset(&decoder);
     assert_int_equal(aet63_decode(&decoder, &p, &n), AET63_RAW);
     assert_true(aet63_decode_rest(&decoder, &p, &n));
-    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_OK);
+    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_SUCCESS);
     assert_int_equal(m.sw1, 0x90);
     assert_false(aet63_decode_rest(&decoder, &p, &n));
 }
@@ -334,7 +334,7 @@ static void test_longest(void **state)
     text[sizeof text - 1] = AET63_ETX;
     assert_int_equal(feed(text, sizeof text, 512), AET63_BROKEN);
     assert_int_equal(feed("\x02" "0190000091\x03", 12, 8), AET63_RAW);
-    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_OK);
+    assert_int_equal(aet63_parse_response(decoder.raw, decoder.raw_len, &m), R_SUCCESS);
 }
 
 int main(void)

@@ -40,24 +40,24 @@ struct want {
 };
 
 static const struct want wants[] = {
-    {"case 1", 4, {0}, 0, {0}, 0, R_OK, 0, 0, 0, false},
-    {"case 2S", 5, {0x09}, 1, {0}, 0, R_OK, 0, 9, 0, false},
-    {"case 2S, Le 00", 5, {0x00}, 1, {0}, 0, R_OK, 0, 256, 0, false},
-    {"case 2S, Le FF", 5, {0xFF}, 1, {0}, 0, R_OK, 0, 255, 0, false},
-    {"case 3S, Lc 1", 6, {0x01}, 1, {0}, 0, R_OK, 1, 0, 5, false},
-    {"case 3S, Lc FF", 260, {0xFF}, 1, {0}, 0, R_OK, 255, 0, 5, false},
-    {"case 4S, Le 00", 7, {0x01}, 1, {0x00}, 1, R_OK, 1, 256, 5, false},
-    {"case 4S, Le 10", 7, {0x01}, 1, {0x10}, 1, R_OK, 1, 16, 5, false},
-    {"case 4S, the longest", 261, {0xFF}, 1, {0xFF}, 1, R_OK, 255, 255, 5, false},
-    {"case 2E, Le 0000", 7, {0x00, 0x00, 0x00}, 3, {0}, 0, R_OK, 0, 65536, 0, true},
-    {"case 2E, Le 0001", 7, {0x00, 0x00, 0x01}, 3, {0}, 0, R_OK, 0, 1, 0, true},
-    {"case 2E, Le FFFF", 7, {0x00, 0xFF, 0xFF}, 3, {0}, 0, R_OK, 0, 65535, 0, true},
-    {"case 3E, Lc 0001", 8, {0x00, 0x00, 0x01}, 3, {0}, 0, R_OK, 1, 0, 7, true},
-    {"case 3E, Lc 0100", 263, {0x00, 0x01, 0x00}, 3, {0}, 0, R_OK, 256, 0, 7, true},
-    {"case 3E, Lc FFFF", 65542, {0x00, 0xFF, 0xFF}, 3, {0}, 0, R_OK, 65535, 0, 7, true},
-    {"case 4E, Le 0000", 10, {0x00, 0x00, 0x01}, 3, {0x00, 0x00}, 2, R_OK, 1, 65536, 7, true},
-    {"case 4E, Le 0102", 10, {0x00, 0x00, 0x01}, 3, {0x01, 0x02}, 2, R_OK, 1, 258, 7, true},
-    {"case 4E, the longest", APDU_EXTENDED_MAX, {0x00, 0xFF, 0xFF}, 3, {0}, 2, R_OK, 65535, 65536, 7, true},
+    {"case 1", 4, {0}, 0, {0}, 0, R_SUCCESS, 0, 0, 0, false},
+    {"case 2S", 5, {0x09}, 1, {0}, 0, R_SUCCESS, 0, 9, 0, false},
+    {"case 2S, Le 00", 5, {0x00}, 1, {0}, 0, R_SUCCESS, 0, 256, 0, false},
+    {"case 2S, Le FF", 5, {0xFF}, 1, {0}, 0, R_SUCCESS, 0, 255, 0, false},
+    {"case 3S, Lc 1", 6, {0x01}, 1, {0}, 0, R_SUCCESS, 1, 0, 5, false},
+    {"case 3S, Lc FF", 260, {0xFF}, 1, {0}, 0, R_SUCCESS, 255, 0, 5, false},
+    {"case 4S, Le 00", 7, {0x01}, 1, {0x00}, 1, R_SUCCESS, 1, 256, 5, false},
+    {"case 4S, Le 10", 7, {0x01}, 1, {0x10}, 1, R_SUCCESS, 1, 16, 5, false},
+    {"case 4S, the longest", 261, {0xFF}, 1, {0xFF}, 1, R_SUCCESS, 255, 255, 5, false},
+    {"case 2E, Le 0000", 7, {0x00, 0x00, 0x00}, 3, {0}, 0, R_SUCCESS, 0, 65536, 0, true},
+    {"case 2E, Le 0001", 7, {0x00, 0x00, 0x01}, 3, {0}, 0, R_SUCCESS, 0, 1, 0, true},
+    {"case 2E, Le FFFF", 7, {0x00, 0xFF, 0xFF}, 3, {0}, 0, R_SUCCESS, 0, 65535, 0, true},
+    {"case 3E, Lc 0001", 8, {0x00, 0x00, 0x01}, 3, {0}, 0, R_SUCCESS, 1, 0, 7, true},
+    {"case 3E, Lc 0100", 263, {0x00, 0x01, 0x00}, 3, {0}, 0, R_SUCCESS, 256, 0, 7, true},
+    {"case 3E, Lc FFFF", 65542, {0x00, 0xFF, 0xFF}, 3, {0}, 0, R_SUCCESS, 65535, 0, 7, true},
+    {"case 4E, Le 0000", 10, {0x00, 0x00, 0x01}, 3, {0x00, 0x00}, 2, R_SUCCESS, 1, 65536, 7, true},
+    {"case 4E, Le 0102", 10, {0x00, 0x00, 0x01}, 3, {0x01, 0x02}, 2, R_SUCCESS, 1, 258, 7, true},
+    {"case 4E, the longest", APDU_EXTENDED_MAX, {0x00, 0xFF, 0xFF}, 3, {0}, 2, R_SUCCESS, 65535, 65536, 7, true},
     {"nothing", 0, {0}, 0, {0}, 0, R_INVALID, 0, 0, 0, false},
     {"three bytes", 3, {0}, 0, {0}, 0, R_INVALID, 0, 0, 0, false},
     {"short Lc, a byte missing", 6, {0x02}, 1, {0}, 0, R_INVALID, 0, 0, 0, false},
@@ -100,7 +100,7 @@ static void every_case_and_every_wrong_length(void **state)
 
         if (r != w->result)
             fail_msg("%s: result %d", w->what, (int)r);
-        if (r == R_OK) {
+        if (r == R_SUCCESS) {
             if (a.lc != w->lc || a.has_le != (w->le != 0) || (a.has_le && a.le != w->le) || a.extended != w->extended)
                 fail_msg("%s: lc %zu le %d %zu extended %d", w->what, a.lc, a.has_le, a.le, a.extended);
             assert_ptr_equal(a.data, w->lc > 0 ? p + w->data_at : NULL);
@@ -126,7 +126,7 @@ static void t0_takes_short_commands_only(void **state)
 
         if (r != (w->extended ? R_INVALID : w->result))
             fail_msg("%s: result %d", w->what, (int)r);
-        if (r == R_OK) {
+        if (r == R_SUCCESS) {
             taken++;
             assert_memory_equal(t.header, p, 4);
             assert_int_equal(t.lc, w->lc);
@@ -145,7 +145,7 @@ static void t0_drops_le_of_case_4(void **state)
     struct t0_command t;
 
     (void)state;
-    assert_int_equal(t0_from_apdu(&t, select, sizeof select), R_OK);
+    assert_int_equal(t0_from_apdu(&t, select, sizeof select), R_SUCCESS);
     assert_int_equal(t.lc, 2);
     assert_int_equal(t.le, 0);
     assert_memory_equal(t.data, "\x3F\x00", 2);
@@ -158,8 +158,8 @@ static void t0_case_1_and_le_256_look_alike(void **state)
     struct t0_command one, two;
 
     (void)state;
-    assert_int_equal(t0_from_apdu(&one, apdu, 4), R_OK);
-    assert_int_equal(t0_from_apdu(&two, apdu, 5), R_OK);
+    assert_int_equal(t0_from_apdu(&one, apdu, 4), R_SUCCESS);
+    assert_int_equal(t0_from_apdu(&two, apdu, 5), R_SUCCESS);
     assert_int_equal(one.lc, 0);
     assert_int_equal(one.le, 0);
     assert_int_equal(two.lc, 0);

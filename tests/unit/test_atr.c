@@ -234,7 +234,7 @@ static void reading(void **state)
         struct atr_info info;
         uint8_t *hist = unhex(w->historical, &n);
 
-        if (parse(&info, w->atr) != R_OK)
+        if (parse(&info, w->atr) != R_SUCCESS)
             fail_msg("%s: refused", w->what);
         if (info.protocols != w->protocols || info.first != w->first)
             fail_msg("%s: protocols %04X first %u", w->what, (unsigned)info.protocols, (unsigned)info.first);
@@ -261,7 +261,7 @@ static void cut_anywhere(void **state)
         struct atr_info info;
 
         for (owed = 0; owed <= n; owed++) /* the length without TCK: the first prefix that is accepted */
-            if (atr_parse(&info, p, owed) == R_OK)
+            if (atr_parse(&info, p, owed) == R_SUCCESS)
                 break;
         assert_true(owed + 2 >= n); /* a TCK and one surplus byte at most */
         for (cut = 0; cut < owed; cut++) {
@@ -291,7 +291,7 @@ static void refused(void **state)
     for (i = 0; i < LEN(rows); i++)
         if (parse(&info, rows[i]) != R_INVALID)
             fail_msg("\"%s\" was accepted", rows[i]);
-    assert_int_equal(atr_parse(&info, loud, 33), R_OK);
+    assert_int_equal(atr_parse(&info, loud, 33), R_SUCCESS);
     assert_int_equal(atr_parse(&info, loud, 34), R_INVALID);
     memset(loud + 1, 0xFF, 33); /* TDs without end */
     assert_int_equal(atr_parse(&info, loud, 33), R_INVALID);

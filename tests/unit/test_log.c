@@ -246,7 +246,7 @@ static void a_long_frame_is_shortened_by_count(void **state)
 static void every_result_has_its_own_name(void **state)
 {
     (void)state;
-    for (int a = R_CARD; a <= R_OK; a++) {
+    for (int a = R_CARD; a <= R_SUCCESS; a++) {
         assert_string_not_equal(result_name((enum result)a), "unknown result");
         for (int b = R_CARD; b < a; b++)
             assert_string_not_equal(result_name((enum result)a), result_name((enum result)b));

@@ -13,7 +13,7 @@
  *
  *     *I0 9000     the block with a broken EDC       -      nothing (R_TIMEOUT)
  *     =00E0        these very bytes                  ~      a broken answer (R_COMM)
- *     late         nothing until the deadline        empty  no byte (R_OK)
+ *     late         nothing until the deadline        empty  no byte (R_SUCCESS)
  *     #2I0 9000    the block with an EDC of form 2 of enum edc (in either column)
  *     gone         R_GONE                            huge   more bytes than there is room for
  *
@@ -183,13 +183,13 @@ static enum result no_block(const char *answer, size_t cap, size_t *got, deadlin
         return R_GONE;
     case 'h':
         *got = cap + 1;
-        return R_OK;
+        return R_SUCCESS;
     case 'l':
         while (!deadline_passed(until))
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL);
         return R_TIMEOUT;
     default:
-        return R_OK;
+        return R_SUCCESS;
     }
 }
 
@@ -220,7 +220,7 @@ static enum result script_exchange(void *arg, const uint8_t *block, size_t n, ui
     assert_true(len <= cap);
     memcpy(answer, say, len);
     *got = len;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 /* A card after its reset with S(IFS) behind it (or not), and an IFSC of 8 so that short commands are chained. */
@@ -268,7 +268,7 @@ static enum result play(struct bench *b, const char *apdu, const struct step *st
         fail_msg("only %zu of %zu steps were taken, result %d", b->s.at, count, (int)r);
     for (size_t i = b->cap; i < sizeof b->response; i++)
         assert_int_equal(b->response[i], 0xEE);
-    if (r != R_OK)
+    if (r != R_SUCCESS)
         assert_int_equal(b->len, 0);
     return r;
 }
@@ -293,7 +293,7 @@ static enum result play_nothing(struct bench *b, const char *apdu)
 /* The card works as after a reset or resynchronisation: sequence numbers 0 and S(IFS) first. */
 static void assert_fresh(struct bench *b)
 {
-    assert_int_equal(PLAY(b, "00B0", {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 019000", 0}), R_OK);
+    assert_int_equal(PLAY(b, "00B0", {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 019000", 0}), R_SUCCESS);
     assert_response(b, "019000");
 }
 
@@ -305,11 +305,11 @@ static void sequence_numbers_alternate(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A40000", {"I0 00A40000", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A40000", {"I0 00A40000", "I0 9000", 0}), R_SUCCESS);
     assert_response(&b, "9000");
-    assert_int_equal(PLAY(&b, "00B00000", {"I1 00B00000", "I1 6A82", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B00000", {"I1 00B00000", "I1 6A82", 0}), R_SUCCESS);
     assert_response(&b, "6A82");
-    assert_int_equal(PLAY(&b, "00C00000", {"I0 00C00000", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00C00000", {"I0 00C00000", "I0 9000", 0}), R_SUCCESS);
 }
 
 static void wtx_is_answered_and_passed_on(void **state)
@@ -319,10 +319,10 @@ static void wtx_is_answered_and_passed_on(void **state)
     (void)state;
     bench_init(&b);
     assert_int_equal(
-        PLAY(&b, "00A4", {"I0 00A4", "WTX? 05", 0}, {"WTX! 05", "WTX? FF", 5}, {"WTX! FF", "I0 9000", 255}), R_OK);
+        PLAY(&b, "00A4", {"I0 00A4", "WTX? 05", 0}, {"WTX! 05", "WTX? FF", 5}, {"WTX! FF", "I0 9000", 255}), R_SUCCESS);
     assert_response(&b, "9000");
     /* the multiplier holds for one wait only */
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "WTX? 07", 0}, {"WTX! 07", "I1+ 01", 7}, {"R0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "WTX? 07", 0}, {"WTX! 07", "I1+ 01", 7}, {"R0", "I0 9000", 0}), R_SUCCESS);
 }
 
 static void card_changes_ifsc(void **state)
@@ -333,12 +333,12 @@ static void card_changes_ifsc(void **state)
     bench_init(&b);
     assert_int_equal(PLAY(&b, "0102030405060708090A", {"I0+ 0102030405060708", "IFS? 02", 0}, {"IFS! 02", "R1", 0},
                           {"I1 090A", "IFS? FE", 0}, {"IFS! FE", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_int_equal(b.t.ifsc, 254);
     /* a block that the card found too long is cut to the new size when the card asks for it again */
     assert_int_equal(PLAY(&b, "010203", {"I0 010203", "IFS? 02", 0}, {"IFS! 02", "R0.2", 0}, {"I0+ 0102", "R1", 0},
                           {"I1 03", "I1 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 static void chaining_both_ways(void **state)
@@ -349,9 +349,9 @@ static void chaining_both_ways(void **state)
     bench_init(&b);
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "R1", 0}, {"I1 0809", "I0+ 1112", 0},
                           {"R1", "I1+ 1314", 0}, {"R0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_response(&b, "111213149000");
-    assert_int_equal(PLAY(&b, "0001020304050607", {"I0 0001020304050607", "I1 9000", 0}), R_OK); /* IFSC exactly */
+    assert_int_equal(PLAY(&b, "0001020304050607", {"I0 0001020304050607", "I1 9000", 0}), R_SUCCESS); /* IFSC exactly */
 }
 
 static void card_asks_for_the_block_again(void **state)
@@ -360,12 +360,12 @@ static void card_asks_for_the_block_again(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "R0.1", 0}, {"I0 00A4", "R0.2", 0}, {"I0 00A4", "I0 9000", 0}), R_OK);
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R1", 0}, {"I1 00A4", "I1 9000", 0}), R_OK); /* error code 0 counts */
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "R0.1", 0}, {"I0 00A4", "R0.2", 0}, {"I0 00A4", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R1", 0}, {"I1 00A4", "I1 9000", 0}), R_SUCCESS); /* error code 0 counts */
     /* in a chain; only the block asked for goes out again */
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "R0.1", 0},
                           {"I0+ 0001020304050607", "R1", 0}, {"I1 0809", "R1.1", 0}, {"I1 0809", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 static void broken_answer_gets_an_r_block(void **state)
@@ -379,13 +379,13 @@ static void broken_answer_gets_an_r_block(void **state)
         struct bench b;
 
         bench_init(&b);
-        assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", rows[i].answer, 0}, {rows[i].r, "I0 9000", 0}), R_OK);
+        assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", rows[i].answer, 0}, {rows[i].r, "I0 9000", 0}), R_SUCCESS);
         assert_response(&b, "9000");
         /* twice in a row is borne, too */
         bench_init(&b);
         assert_int_equal(
             PLAY(&b, "00A4", {"I0 00A4", rows[i].answer, 0}, {rows[i].r, rows[i].answer, 0}, {rows[i].r, "I0 9000", 0}),
-            R_OK);
+            R_SUCCESS);
     }
 }
 
@@ -395,11 +395,11 @@ static void lost_command_is_sent_when_the_card_asks(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "-", 0}, {"R0.2", "R0", 0}, {"I0 00A4", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "-", 0}, {"R0.2", "R0", 0}, {"I0 00A4", "I0 9000", 0}), R_SUCCESS);
     /* in a chain: the card repeats its acknowledgement, which asks for the second block */
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I1+ 0001020304050607", "R0", 0}, {"I0 0809", "-", 0},
                           {"R1.2", "R0", 0}, {"I0 0809", "I1 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 static void lost_acknowledgement_in_a_chain(void **state)
@@ -410,7 +410,7 @@ static void lost_acknowledgement_in_a_chain(void **state)
     bench_init(&b);
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "*R1", 0}, {"R0.1", "R1", 0},
                           {"I1 0809", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 static void lost_response_is_asked_for(void **state)
@@ -420,7 +420,7 @@ static void lost_response_is_asked_for(void **state)
     (void)state;
     bench_init(&b);
     /* the card did not understand our R-block and says what it expects: it has the command */
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "-", 0}, {"R0.2", "R1.1", 0}, {"R0.2", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "-", 0}, {"R0.2", "R1.1", 0}, {"R0.2", "I0 9000", 0}), R_SUCCESS);
     assert_response(&b, "9000");
 }
 
@@ -430,13 +430,13 @@ static void faults_in_the_cards_chain(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "*I1 9000", 0}, {"R1.1", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "*I1 9000", 0}, {"R1.1", "I1 9000", 0}), R_SUCCESS);
     assert_response(&b, "019000");
     /* our R-block did not arrive whole; the card says so, whatever N(R) it names we have no I-block to repeat */
     assert_int_equal(
-        PLAY(&b, "00A4", {"I1 00A4", "I0+ 01", 0}, {"R1", "R0.1", 0}, {"R1", "R1.1", 0}, {"R1", "I1 9000", 0}), R_OK);
+        PLAY(&b, "00A4", {"I1 00A4", "I0+ 01", 0}, {"R1", "R0.1", 0}, {"R1", "R1.1", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
     /* it sends the same I-block again: that is no new data */
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I0+ 01", 0}, {"R1.2", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I0+ 01", 0}, {"R1.2", "I1 9000", 0}), R_SUCCESS);
     assert_response(&b, "019000");
 }
 
@@ -448,7 +448,7 @@ static void lost_wtx_response(void **state)
     bench_init(&b);
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R1.1", 2}, {"R0.2", "WTX? 02", 0},
                           {"WTX! 02", "I0 9000", 2}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 /* A card that asked for time has the command. Should it then ask for the command, it would execute it twice. */
@@ -458,8 +458,8 @@ static void no_repetition_after_wtx(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "I0 9000", 0}), R_OK);
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R0", 0}, {"R1.2", "R1", 0}, {"R1.2", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R0", 0}, {"R1.2", "R1", 0}, {"R1.2", "I1 9000", 0}), R_SUCCESS);
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "R0.1", 0},
                           {"R0.2", "R0.1", 0}, {"RES?", "RES!", 0}),
                      R_COMM);
@@ -471,7 +471,7 @@ static void resynch_and_never_again(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 9000", 0}), R_SUCCESS);
     assert_int_equal(
         PLAY(&b, "00D0", {"I1 00D0", "*I1 9000", 0}, {"R1.1", "-", 0}, {"R1.2", "~", 0}, {"RES?", "RES!", 0}), R_COMM);
     assert_fresh(&b);
@@ -527,7 +527,7 @@ static void ifsd_is_told_once(void **state)
     assert_int_equal(b.t.ifsd, 32);
     assert_fresh(&b);
     assert_int_equal(b.t.ifsd, 254);
-    assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_SUCCESS);
 }
 
 static void ifsd_refused(void **state)
@@ -543,9 +543,9 @@ static void ifsd_refused(void **state)
         bench_reset(&b, EDC_LRC);
         assert_int_equal(
             PLAY(&b, "00B0", {"IFS? FE", no, 0}, {"IFS? FE", no, 0}, {"IFS? FE", no, 0}, {"I0 00B0", "I0 9000", 0}),
-            R_OK);
+            R_SUCCESS);
         assert_int_equal(b.t.ifsd, 32);
-        assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_OK);
+        assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_SUCCESS);
     }
 }
 
@@ -556,7 +556,7 @@ static void ifsd_another_value(void **state)
     (void)state;
     bench_init(&b);
     bench_reset(&b, EDC_LRC);
-    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "IFS! 20", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "IFS! 20", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
     assert_int_equal(b.t.ifsd, 32);
 }
 
@@ -567,7 +567,7 @@ static void ifsd_lost_once(void **state)
     (void)state;
     bench_init(&b);
     bench_reset(&b, EDC_LRC);
-    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
     assert_int_equal(b.t.ifsd, 254);
 }
 
@@ -580,8 +580,8 @@ static void ifsd_and_a_silent_card(void **state)
     bench_reset(&b, EDC_LRC); /* deaf to S(IFS) only: S(RESYNCH) shows that it lives; it is not asked again */
     assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "-", 0}, {"IFS? FE", "empty", 0},
                           {"RES?", "RES!", 0}, {"I0 00B0", "I0 9000", 0}),
-                     R_OK);
-    assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_OK);
+                     R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_SUCCESS);
     bench_reset(&b, EDC_LRC); /* deaf to everything */
     assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "-", 0}, {"IFS? FE", "-", 0}, {"RES?", "-", 0},
                           {"RES?", "-", 0}, {"RES?", "-", 0}),
@@ -598,7 +598,7 @@ static void ifsd_and_the_cards_own_requests(void **state)
     bench_reset(&b, EDC_LRC);
     assert_int_equal(PLAY(&b, "00B001", {"IFS? FE", "WTX? 03", 0}, {"WTX! 03", "IFS? 02", 3}, {"IFS! 02", "IFS! FE", 0},
                           {"I0+ 00B0", "R1", 0}, {"I1 01", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_int_equal(b.t.ifsd, 254);
 }
 
@@ -617,9 +617,9 @@ static void crc_form_learnt_from_an_r_block(void **state)
             assert_fresh(&b);
         else
             assert_int_equal(
-                PLAY(&b, "00B0", {"#1IFS? FE", "R0.1", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+                PLAY(&b, "00B0", {"#1IFS? FE", "R0.1", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
         assert_int_equal(b.t.ifsd, 254);
-        assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_OK);
+        assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_SUCCESS);
     }
 }
 
@@ -632,18 +632,18 @@ static void crc_form_found_by_trying(void **state)
     bench_init(&b);
     bench_reset(&b, EDC_PLAIN_HIGH_FIRST);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     bench_reset(&b, EDC_ISO_HIGH_FIRST);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "-", 0}, {"#3IFS? FE", "IFS! FE", 0},
                           {"I0 00B0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     bench_reset(&b, EDC_PLAIN);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "-", 0}, {"#3IFS? FE", "-", 0},
                           {"#4IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     /* a card that takes any form and answers in its own: adopted from the first answer */
     bench_reset(&b, EDC_PLAIN_HIGH_FIRST);
-    assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
 }
 
 static void only_the_adopted_form_is_valid(void **state)
@@ -655,7 +655,7 @@ static void only_the_adopted_form_is_valid(void **state)
     bench_reset(&b, EDC_PLAIN_HIGH_FIRST);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "IFS! FE", 0}, {"I0 00B0", "#1I0 9000", 0},
                           {"R0.1", "#3I0 9000", 0}, {"R0.1", "I0 6A82", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_response(&b, "6A82");
 }
 
@@ -668,7 +668,7 @@ static void ambiguous_crc_settles_nothing(void **state)
     bench_init(&b);
     bench_reset(&b, EDC_ISO_HIGH_FIRST);
     assert_int_equal(
-        PLAY(&b, "00B0", {"#1IFS? FE", "IFS? 0A", 0}, {"#1IFS! 0A", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+        PLAY(&b, "00B0", {"#1IFS? FE", "IFS? 0A", 0}, {"#1IFS! 0A", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
     assert_int_equal(b.t.ifsc, 10);
 }
 
@@ -687,7 +687,7 @@ static void no_command_before_the_form_is_known(void **state)
     bench_reset(&b, EDC_PLAIN_HIGH_FIRST);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "-", 0}, {"#3IFS? FE", "-", 0},
                           {"#4IFS? FE", "-", 0}, {"#1RES?", "-", 0}, {"#2RES?", "RES!", 0}, {"I0 00B0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
 }
 
 /* ---- what no card may say --------------------------------------------------------------------------------- */
@@ -737,7 +737,7 @@ static void invalid_blocks(void **state)
         struct step steps[] = {{"I0 00A4", rows[i], 0}, {"R0.2", "I0 6A82", 0}};
 
         bench_init(&b);
-        if (play(&b, "00A4", steps, LEN(steps)) != R_OK)
+        if (play(&b, "00A4", steps, LEN(steps)) != R_SUCCESS)
             fail_msg("%s", rows[i]);
         assert_response(&b, "6A82");
         assert_int_equal(b.t.ifsc, 8);
@@ -753,7 +753,7 @@ static void i_block_before_the_command_is_complete(void **state)
     bench_init(&b);
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "I0 9000", 0}, {"R0.2", "R1", 0},
                           {"I1 0809", "I0 6A82", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_response(&b, "6A82");
 }
 
@@ -768,7 +768,7 @@ static void too_short(void **state)
     assert_int_equal(play_nothing(&b, ""), R_INVALID);
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 90", 0}), R_COMM);
     assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I1", 0}), R_COMM);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 9000", 0}), R_OK); /* in step all the same */
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 9000", 0}), R_SUCCESS); /* in step all the same */
 }
 
 static void response_larger_than_the_buffer(void **state)
@@ -780,7 +780,7 @@ static void response_larger_than_the_buffer(void **state)
     b.cap = 4;
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 010203", 0}, {"R1", "I1+ 0405", 0}, {"R0", "I0 9000", 0}),
                      R_SPACE);
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I1+ 0102", 0}, {"R0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I1+ 0102", 0}, {"R0", "I0 9000", 0}), R_SUCCESS);
     b.cap = 0;
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I1 9000", 0}), R_SPACE);
 }
@@ -797,16 +797,16 @@ static void chained_blocks_extend_the_deadline(void **state)
     bench_init(&b);
     b.until = begin;
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 05", 0}, {"WTX! 05", "*I0 9000", 5}, {"R0.1", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_true(b.s.until == begin); /* neither WTX nor a fault does */
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I1+ 0001020304050607", "R1.1", 0},
                           {"I1+ 0001020304050607", "R0", 0}, {"I0 0809", "I1+", 0}, {"R0", "I0 9000", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_true(b.s.until == begin + second); /* one block taken; a repetition and an empty block are nothing */
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I1+ 01", 0}, {"R0", "I0+ 02", 0}, {"R1", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I1+ 01", 0}, {"R0", "I0+ 02", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
     assert_true(b.s.until == begin + 2 * second);
     b.until = DEADLINE_NEVER;
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I1 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
     assert_true(b.s.until == DEADLINE_NEVER);
 }
 
@@ -823,7 +823,7 @@ static void deadline_ends_it_and_the_next_apdu_resynchronises(void **state)
     b.until = DEADLINE_NEVER; /* the late answer must not become that of the next command */
     assert_int_equal(PLAY(&b, "00B0", {"RES?", "I0 9000", 0}, {"RES?", "RES!", 0}, {"IFS? FE", "IFS! FE", 0},
                           {"I0 00B0", "I0 6A82", 0}),
-                     R_OK);
+                     R_SUCCESS);
     assert_response(&b, "6A82");
     /* a resynchronisation that runs out of time is tried once more, then the card is dead */
     b.until = deadline_in(500);
@@ -843,7 +843,7 @@ static void fatal_result_ends_it_at_once(void **state)
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "gone", 0}), R_GONE);
     assert_int_equal(PLAY(&b, "00A4", {"RES?", "gone", 0}), R_GONE);
     assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "gone", 0}), R_GONE);
-    assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_OK);
+    assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
     /* … and wins over the error that made us resynchronise */
     assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "-", 0}, {"R1.2", "-", 0}, {"R1.2", "-", 0}, {"RES?", "gone", 0}),
                      R_GONE);
@@ -874,7 +874,7 @@ static enum result stubborn_exchange(void *arg, const uint8_t *block, size_t n, 
         s->resynchs++;
         *got = make_block(EDC_LRC, 0xE0, NULL, 0, out);
         memcpy(answer, out, *got);
-        return R_OK;
+        return R_SUCCESS;
     }
     s->blocks++;
     if (s->blocks > 300000)
@@ -889,7 +889,7 @@ static enum result stubborn_exchange(void *arg, const uint8_t *block, size_t n, 
         *got = parse_block(EDC_LRC, say, out);
     assert_true(*got <= cap);
     memcpy(answer, out, *got);
-    return R_OK;
+    return R_SUCCESS;
 }
 
 static enum result run_stubborn(struct stubborn *s, uint8_t *response, size_t cap, size_t *len)
@@ -1156,7 +1156,7 @@ static enum result honest_exchange(void *arg, const uint8_t *block, size_t n, ui
     assert_true(n <= cap);
     memcpy(answer, b, n);
     *got = n;
-    return R_OK;
+    return R_SUCCESS;
 }
 
 struct tally {
@@ -1192,9 +1192,9 @@ static void run_seed(uint32_t seed, struct tally *tally)
             fail_msg("seed %u, command %u: executed %lu times", seed, i, h.executed);
         if (h.executed == 1 && (h.executed_len != n || memcmp(h.executed_command, apdu, n) != 0))
             fail_msg("seed %u, command %u: something else was executed", seed, i);
-        if (r == R_OK) {
+        if (r == R_SUCCESS) {
             if (h.executed != 1 || len != n + 2 || memcmp(response, h.response, len) != 0)
-                fail_msg("seed %u, command %u: R_OK, executed %lu, %zu bytes", seed, i, h.executed, len);
+                fail_msg("seed %u, command %u: R_SUCCESS, executed %lu, %zu bytes", seed, i, h.executed, len);
             tally->ok++;
         } else {
             if (h.loss == 0)
@@ -1241,7 +1241,7 @@ static void the_longest_command_and_response(void **state)
     for (size_t i = 0; i < sizeof apdu; i++)
         apdu[i] = (uint8_t)rnd(&h.seed, 256);
     t1_reset(&t, &atr, honest_exchange, &h);
-    assert_int_equal(t1_transmit(&t, apdu, RAPDU_MAX - 2, response, sizeof response, &len, DEADLINE_NEVER), R_OK);
+    assert_int_equal(t1_transmit(&t, apdu, RAPDU_MAX - 2, response, sizeof response, &len, DEADLINE_NEVER), R_SUCCESS);
     assert_int_equal(len, RAPDU_MAX);
     assert_memory_equal(response, h.response, RAPDU_MAX);
     assert_int_equal(t1_transmit(&t, apdu, RAPDU_MAX - 1, response, sizeof response, &len, DEADLINE_NEVER), R_COMM);

@@ -93,7 +93,7 @@ static void test_forms(void **state)
             assert_int_equal(r, R_NOT_SUPPORTED);
             continue;
         }
-        assert_int_equal(r, R_OK);
+        assert_int_equal(r, R_SUCCESS);
         assert_int_equal(pipes.form, row->form);
         assert_int_equal(pipes.out.address, row->out);
         assert_int_equal(pipes.in.address, row->in);
@@ -111,7 +111,7 @@ static void test_endpoints_as_they_are(void **state)
     add(&ifc, 0x8f, INTERRUPT, 512);
     add(&ifc, 0x86, INTERRUPT, 8);
     add(&ifc, 0x0e, INTERRUPT, 1);
-    assert_int_equal(usb_choose_form(&ifc, USB_FORM_AUTO, &pipes), R_OK);
+    assert_int_equal(usb_choose_form(&ifc, USB_FORM_AUTO, &pipes), R_SUCCESS);
     assert_int_equal(pipes.form, USB_FORM_C);
     assert_int_equal(pipes.in.address, 0x8f);
     assert_int_equal(pipes.in.packet, 512);
@@ -135,7 +135,7 @@ static void test_unusable_endpoints(void **state)
         ifc.endpoints[ifc.endpoint_count++] = BAD[i];
         assert_int_equal(usb_choose_form(&ifc, USB_FORM_AUTO, &pipes), R_NOT_SUPPORTED);
         add(&ifc, 0x82, INTERRUPT, 8);
-        assert_int_equal(usb_choose_form(&ifc, USB_FORM_AUTO, &pipes), R_OK);
+        assert_int_equal(usb_choose_form(&ifc, USB_FORM_AUTO, &pipes), R_SUCCESS);
         assert_int_equal(pipes.in.address, 0x82);
     }
 }
