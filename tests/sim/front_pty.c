@@ -3,13 +3,13 @@
  * The front of a serial reader: a pty behind a umockdev tty.
  *
  * The program under test opens /dev/NAME, which in the testbed is a link to the pty's slave; read, write, poll and
- * termios go straight to it. Only what a pty cannot do is answered here: the modem lines. The I/O thread reads the master.
- * We keep the slave open ourselves, or the master would report an error whenever no client has it open; unplugging closes
- * both, which is a real hang-up for whoever still has the slave.
+ * termios go straight to it. Only what a pty cannot do is answered here: the modem lines. The I/O thread reads the
+ * master. We keep the slave open ourselves, or the master would report an error whenever no client has it open;
+ * unplugging closes both, which is a real hang-up for whoever still has the slave.
  *
- * A direction of the line is a queue that lets its bytes pass at once or at the pace of a baud rate (ten bits a byte, in
- * portions of about a millisecond). Faults strike byte by byte as they pass. A pty has no speed of its own, so a wrong
- * baud rate is invisible on the wire; the model can ask which rate the host has set.
+ * A direction of the line is a queue that lets its bytes pass at once or at the pace of a baud rate (ten bits a byte,
+ * in portions of about a millisecond). Faults strike byte by byte as they pass. A pty has no speed of its own, so a
+ * wrong baud rate is invisible on the wire; the model can ask which rate the host has set.
  */
 #include "sim_front.h"
 
@@ -58,7 +58,7 @@ struct handle {
 
 static void line_run(void *arg);
 
-/* ---- the line --------------------------------------------------------------------------------------------------------------- */
+/* ---- the line ---- */
 
 static void line_wait(struct line *l, unsigned ms)
 {
@@ -104,8 +104,8 @@ static size_t line_sink(struct line *l, const uint8_t *data, size_t n)
     return (size_t)taken;
 }
 
-/* Puts one byte through the faults into out. False: the line is interrupted behind out; *keep tells whether this byte stays
- * queued. */
+/* Puts one byte through the faults into out. False: the line is interrupted behind out; *keep tells whether this byte
+ * stays queued. */
 static bool line_byte(struct line *l, uint8_t byte, GByteArray *out, bool *keep, bool *unplug)
 {
     struct sim_break *b = sim_wire_strike(l->reader, l->dir, SIM_PIPE_SERIAL);
@@ -213,7 +213,7 @@ static gboolean master_readable(gint fd, GIOCondition condition, gpointer data)
     return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)) ? G_SOURCE_CONTINUE : G_SOURCE_REMOVE;
 }
 
-/* ---- ioctls ------------------------------------------------------------------------------------------------------------------ */
+/* ---- ioctls ---- */
 
 static bool is_modem_request(gulong request)
 {
@@ -309,12 +309,18 @@ static void on_connected(UMockdevIoctlBase *base, UMockdevIoctlClient *client, g
     g_object_weak_ref(G_OBJECT(client), handle_gone, h);
 }
 
-/* ---- the front ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the front ---- */
 
 static bool pty_create(struct sim_reader *r)
 {
+    sim_lock();
+    bool usb = r->ops->usb && r->ops->usb(r->model);
+    sim_unlock();
+    if (usb) {
+        fprintf(stderr, "purse-sim: %s: a USB reader with these options, tty= is of no use to it\n", r->name);
+        return false;
+    }
     struct pty *p = g_new0(struct pty, 1);
-
     p->reader = r;
     p->master = p->slave = -1;
     p->modem = TIOCM_CTS | TIOCM_DSR;
@@ -435,7 +441,7 @@ static void pty_stall(struct sim_reader *r, enum sim_pipe pipe)
     sim_log(r, "a serial line cannot stall");
 }
 
-/* ---- what tests ask ----------------------------------------------------------------------------------------------------------------- */
+/* ---- what tests ask ---- */
 
 static const struct {
     const char *name;
@@ -446,7 +452,7 @@ static const struct {
 static const struct {
     speed_t code;
     unsigned baud;
-} SPEEDS[] = {{B1200, 1200},   {B2400, 2400},   {B4800, 4800},   {B9600, 9600},    {B19200, 19200},
+} SPEEDS[] = {{B1200, 1200},   {B2400, 2400},   {B4800, 4800},     {B9600, 9600},     {B19200, 19200},
               {B38400, 38400}, {B57600, 57600}, {B115200, 115200}, {B230400, 230400}, {B460800, 460800}};
 
 static unsigned pty_line_speed(struct sim_reader *r)

@@ -3,10 +3,10 @@
  * The front of a USB reader under umockdev: usbfs ioctls, the device node, sysfs and uevents.
  *
  * Ioctls come in on umockdev's worker thread, one at a time. Each is handled in three steps: fetch what the client's
- * memory holds (without the lock: the client may be stopped or dying), act (with the lock), answer. Whatever was fetched
- * can be NULL, because clients die in mid ioctl. A transfer that ends leaves its result in our own struct urb; the
- * client's memory is written only when the client reaps it, again on the worker thread, so no other thread ever touches
- * an object of umockdev.
+ * memory holds (without the lock: the client may be stopped or dying), act (with the lock), answer. Whatever was
+ * fetched can be NULL, because clients die in mid ioctl. A transfer that ends leaves its result in our own struct urb;
+ * the client's memory is written only when the client reaps it, again on the worker thread, so no other thread ever
+ * touches an object of umockdev.
  *
  * A client polls the node for POLLOUT to learn that something can be reaped. umockdev does not emulate poll(), so the
  * node is a FIFO that we keep full while there is nothing to reap and empty while there is. After an unplug it reads
@@ -31,9 +31,9 @@ enum {
     BUS = 1,
     FIRST_DEVNUM = 2, /* 1 is the root hub */
     LAST_DEVNUM = 127,
-    CONTROL_MAX = 4096,          /* what usbfs takes for a control transfer */
-    URB_MAX = 16 * 1024 * 1024,  /* its limit on memory, for all transfers together */
-    FIFO_SIZE = 4096,            /* one page, the least a pipe can have */
+    CONTROL_MAX = 4096,         /* what usbfs takes for a control transfer */
+    URB_MAX = 16 * 1024 * 1024, /* its limit on memory, for all transfers together */
+    FIFO_SIZE = 4096,           /* one page, the least a pipe can have */
     CAPS = USBDEVFS_CAP_ZERO_PACKET | USBDEVFS_CAP_BULK_CONTINUATION | USBDEVFS_CAP_NO_PACKET_SIZE_LIM |
            USBDEVFS_CAP_REAP_AFTER_DISCONNECT
 };
@@ -59,8 +59,8 @@ struct usbfs {
 struct handle { /* one open file */
     struct usbfs *u;
     struct node *node;
-    bool gone; /* its device was unplugged */
-    unsigned claimed; /* bit per interface number */
+    bool gone;            /* its device was unplugged */
+    unsigned claimed;     /* bit per interface number */
     GQueue pending, done; /* struct urb */
 };
 
@@ -74,7 +74,7 @@ struct urb {
 
 static unsigned next_devnum = FIRST_DEVNUM;
 
-/* ---- node and readiness ---------------------------------------------------------------------------------------------- */
+/* ---- node and readiness ---- */
 
 static void node_set_ready(struct node *node, bool ready)
 {
@@ -136,7 +136,7 @@ static struct node *node_new(void)
     return node;
 }
 
-/* ---- transfers ---------------------------------------------------------------------------------------------------------- */
+/* ---- transfers ---- */
 
 static void urb_free(struct urb *urb)
 {
@@ -270,7 +270,7 @@ static int submit(struct handle *h, struct urb *urb)
     return 0;
 }
 
-/* ---- ioctls -------------------------------------------------------------------------------------------------------------- */
+/* ---- ioctls ---- */
 
 static int release_interface(struct handle *h, unsigned number)
 {
@@ -348,7 +348,7 @@ static int do_set_configuration(struct handle *h, void *arg)
 
 static int do_clear_halt(struct handle *h, void *arg)
 {
-    struct usb_ep *ep = usb_dev_ep(h->u->dev, (uint8_t)*(unsigned *)arg);
+    struct usb_ep *ep = usb_dev_ep(h->u->dev, (uint8_t) * (unsigned *)arg);
     int rc = !ep || ep->addr == 0 ? -ENOENT : check_interface(h, ep->ifnum);
 
     if (rc == 0)
@@ -560,9 +560,10 @@ static gboolean on_ioctl(UMockdevIoctlBase *base, UMockdevIoctlClient *client, g
     return TRUE;
 }
 
-/* ---- handles ---------------------------------------------------------------------------------------------------------------- */
+/* ---- handles ---- */
 
-/* The client closed the file or died: its last reference went. umockdev has no other signal that comes in both cases. */
+/* The client closed the file or died: its last reference went. umockdev has no other signal that comes in both cases.
+ */
 static void handle_gone(gpointer data, GObject *client)
 {
     struct handle *h = data;
@@ -612,7 +613,7 @@ static void on_connected(UMockdevIoctlBase *base, UMockdevIoctlClient *client, g
     g_object_weak_ref(G_OBJECT(client), handle_gone, h);
 }
 
-/* ---- sysfs ------------------------------------------------------------------------------------------------------------------- */
+/* ---- sysfs ---- */
 
 /* Builds a list "name", "value", ..., NULL for the testbed. */
 static void put(GPtrArray *list, const char *name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -729,14 +730,29 @@ static void announce(const char *action, const char *path, char **props)
 /* All readers hang on one root hub, which is there before the first of them. */
 static const char *root_hub(void)
 {
-    static const uint8_t descriptors[] = {
-        18, 1, 0x00, 0x02, 9,    0, 1, 64, 0x6b, 0x1d, 0x02, 0x00, 0x00, 0x01, 0, 0, 0, 1, /* device */
-        9,  2, 25,   0,    1,    1, 0, 0xe0, 0,                                            /* configuration */
-        9,  4, 0,    0,    1,    9, 0, 0,    0,                                            /* interface: hub */
-        7,  5, 0x81, 3,    4, 0, 12};
+    static const uint8_t descriptors[] = {18,   1,    0x00, 0x02, 9,    0, 1, 64,   0x6b,
+                                          0x1d, 0x02, 0x00, 0x00, 0x01, 0, 0, 0,    1, /* device */
+                                          9,    2,    25,   0,    1,    1, 0, 0xe0, 0, /* configuration */
+                                          9,    4,    0,    0,    1,    9, 0, 0,    0, /* interface: hub */
+                                          7,    5,    0x81, 3,    4,    0, 12};
     static char *path;
-    char *attrs[] = {"idVendor", "1d6b\n", "idProduct", "0002\n", "busnum", "1\n", "devnum", "1\n", "speed", "480\n",
-                     "bConfigurationValue", "1\n", "bDeviceClass", "09\n", "bNumConfigurations", "1\n", NULL};
+    char *attrs[] = {"idVendor",
+                     "1d6b\n",
+                     "idProduct",
+                     "0002\n",
+                     "busnum",
+                     "1\n",
+                     "devnum",
+                     "1\n",
+                     "speed",
+                     "480\n",
+                     "bConfigurationValue",
+                     "1\n",
+                     "bDeviceClass",
+                     "09\n",
+                     "bNumConfigurations",
+                     "1\n",
+                     NULL};
     char *props[] = {"DEVTYPE", "usb_device", "DEVNAME", "/dev/bus/usb/001/001", NULL};
 
     if (!path) {
@@ -746,7 +762,7 @@ static const char *root_hub(void)
     return path;
 }
 
-/* ---- the front ---------------------------------------------------------------------------------------------------------------- */
+/* ---- the front ---- */
 
 static bool usbfs_create(struct sim_reader *r)
 {
@@ -756,7 +772,8 @@ static bool usbfs_create(struct sim_reader *r)
     struct usb_dev *dev = id ? usb_dev_new(r, id) : NULL;
 
     if (!dev) {
-        fprintf(stderr, "purse-sim: %s: %s\n", r->name, id ? "bad USB descriptors" : "not a USB reader: give it tty=");
+        fprintf(stderr, "purse-sim: %s: %s\n", r->name,
+                id ? "bad USB descriptors" : "no USB reader with these options: tty=NAME?");
         return false;
     }
     struct usbfs *u = g_new0(struct usbfs, 1);
@@ -863,9 +880,9 @@ static int usbfs_control(struct sim_reader *r, const char *verb, const char *arg
     for (size_t i = 0; i < u->dev->n_ifs; i++) {
         const struct usb_if *f = &u->dev->ifs[i];
         fprintf(reply, "%s%s", i ? " " : "",
-                f->kernel_driver                                ? u->dev->id->kernel_driver
+                f->kernel_driver                          ? u->dev->id->kernel_driver
                 : u->node && anybody_claims(u, f->number) ? "usbfs"
-                                                                : "none");
+                                                          : "none");
     }
     return 1;
 }

@@ -30,7 +30,7 @@ struct sim_card;   /* a card's own state */
 void sim_lock(void);
 void sim_unlock(void);
 
-/* ---- what a model may ask of its front -------------------------------------------------------------------- */
+/* ---- what a model may ask of its front ---- */
 
 enum sim_pipe {
     SIM_PIPE_CONTROL,  /* vendor or class request on endpoint 0 (host to device data stage) */
@@ -45,12 +45,12 @@ enum sim_pipe {
  * Bytes stay queued until the host reads them; they are lost when the reader is unplugged. */
 void sim_send(struct sim_reader *r, enum sim_pipe pipe, const uint8_t *data, size_t n);
 
-/* Makes the next host transfer on this pipe fail with a stall (EPIPE). As on a real bus an endpoint stays halted until the
- * host clears it; a stall of the control pipe ends with the request that it hit. */
+/* Makes the next host transfer on this pipe fail with a stall (EPIPE). As on a real bus an endpoint stays halted until
+ * the host clears it; a stall of the control pipe ends with the request that it hit. */
 void sim_stall(struct sim_reader *r, enum sim_pipe pipe);
 
-/* The speed in baud that the host has set on a serial line; 0: not a serial line, or not known. A model whose own speed is
- * another one can then neither understand nor be understood. */
+/* The speed in baud that the host has set on a serial line; 0: not a serial line, or not known. A model whose own speed
+ * is another one can then neither understand nor be understood. */
 unsigned sim_line_speed(struct sim_reader *r);
 
 typedef void (*sim_timer_fn)(void *arg);
@@ -61,7 +61,7 @@ void sim_timer_cancel(unsigned id);
 /* One line on the simulator's standard error, prefixed with the reader's name. */
 void sim_log(struct sim_reader *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- a model ---------------------------------------------------------------------------------------------- */
+/* ---- a model ---- */
 
 struct sim_usb_identity {
     uint16_t vid, pid;
@@ -89,8 +89,9 @@ struct sim_model_ops {
 
     /* The host sent one transfer (USB: one control data stage, one packet or bulk transfer; serial: what was read).
      * setup: the 8 setup bytes of a control request, else NULL. Returns false to stall a control request. For a request
-     * with a device to host data stage n is 0, and what the model sends to SIM_PIPE_CONTROL during the call is the data.
-     * Standard requests, and the HID class requests SET_IDLE, GET_IDLE, SET_PROTOCOL, GET_PROTOCOL, never come here. */
+     * with a device to host data stage n is 0, and what the model sends to SIM_PIPE_CONTROL during the call is the
+     * data. Standard requests, and the HID class requests SET_IDLE, GET_IDLE, SET_PROTOCOL, GET_PROTOCOL, never come
+     * here. */
     bool (*receive)(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data, size_t n);
 
     /* One control request "verb args" from a test. Writes ONE line (no newline) to reply; returns false, with the
@@ -102,7 +103,7 @@ struct sim_model_ops {
 extern const struct sim_model_ops sim_aet63; /* tests/sim/aet63_model.c */
 extern const struct sim_model_ops sim_neo;   /* tests/sim/neo_model.c */
 
-/* ---- a card ----------------------------------------------------------------------------------------------- */
+/* ---- a card ---- */
 
 enum { SIM_ATR_MAX = 33, SIM_RAPDU_MAX = 65538 };
 

@@ -46,7 +46,7 @@ GMainContext *sim_io_context(void)
     return io_context;
 }
 
-/* ---- timers --------------------------------------------------------------------------------------------------- */
+/* ---- timers ---- */
 
 struct timer {
     unsigned id;
@@ -133,8 +133,8 @@ static void cut(struct sim_reader *r)
     r->front_ops->cut(r);
 }
 
-/* The readers themselves are not freed: umockdev's worker still runs and may have an ioctl in hand. It finds a reader that
- * is cut off, and asks no model any more. */
+/* The readers themselves are not freed: umockdev's worker still runs and may have an ioctl in hand. It finds a reader
+ * that is cut off, and asks no model any more. */
 void sim_core_stop(void)
 {
     /* A source, not a direct quit: the loop may not even run yet, and would then miss it. */
@@ -154,7 +154,7 @@ void sim_core_stop(void)
     sim_unlock();
 }
 
-/* ---- readers --------------------------------------------------------------------------------------------------- */
+/* ---- readers ---- */
 
 static const struct sim_model_ops *find_model(const char *name)
 {
@@ -276,7 +276,7 @@ struct sim_reader *sim_reader_find(const char *text)
     return NULL;
 }
 
-/* ---- plug and unplug -------------------------------------------------------------------------------------------- */
+/* ---- plug and unplug ---- */
 
 void sim_reader_power_on(struct sim_reader *r)
 {
@@ -342,7 +342,7 @@ void sim_reader_yank(struct sim_reader *r)
     g_idle_add_full(G_PRIORITY_HIGH, vanish_idle, r, NULL);
 }
 
-/* ---- what models call --------------------------------------------------------------------------------------------- */
+/* ---- what models call ---- */
 
 void sim_send(struct sim_reader *r, enum sim_pipe pipe, const uint8_t *data, size_t n)
 {

@@ -46,7 +46,7 @@ static char *socket_path;
 static void (*quit_program)(void);
 static GPtrArray *clients;
 
-/* ---- requests ------------------------------------------------------------------------------------------------------------------ */
+/* ---- requests ---- */
 
 static void list_readers(FILE *reply)
 {
@@ -153,7 +153,7 @@ static char *reply_to(const char *request)
     return reply;
 }
 
-/* ---- clients --------------------------------------------------------------------------------------------------------------------- */
+/* ---- clients ---- */
 
 static void until_end(struct client *c)
 {

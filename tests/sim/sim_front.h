@@ -72,8 +72,8 @@ struct sim_reader {
 
 struct sim_front_ops {
     bool (*create)(struct sim_reader *r); /* main thread, once; false after a message: no such reader */
-    bool (*plug)(struct sim_reader *r);  /* main thread, lock not held */
-    void (*cut)(struct sim_reader *r);   /* lock held: from now on no byte passes */
+    bool (*plug)(struct sim_reader *r);   /* main thread, lock not held */
+    void (*cut)(struct sim_reader *r);    /* lock held: from now on no byte passes */
     void (*vanish)(struct sim_reader *r); /* main thread, lock not held: out of the testbed */
     void (*send)(struct sim_reader *r, enum sim_pipe pipe, const uint8_t *data, size_t n);
     void (*stall)(struct sim_reader *r, enum sim_pipe pipe);
@@ -87,7 +87,7 @@ extern const struct sim_front_ops sim_front_usbfs, sim_front_pty;
 extern const struct sim_model_ops *const sim_models[]; /* a model that was not linked is NULL */
 extern const size_t sim_models_count;
 
-/* ---- sim_core.c: readers, timers ---------------------------------------------------------------------------- */
+/* ---- sim_core.c: readers, timers ---- */
 
 bool sim_core_start(void);
 void sim_core_stop(void); /* cuts every reader, destroys the models, ends the I/O thread */
@@ -106,7 +106,7 @@ void sim_reader_power_on(struct sim_reader *r);
 /* Any thread, lock held: dead at once, out of the testbed as soon as the main thread gets to it. */
 void sim_reader_yank(struct sim_reader *r);
 
-/* ---- sim_wire.c: count, record, break ------------------------------------------------------------------------ */
+/* ---- sim_wire.c: count, record, break ---- */
 
 /* Counts one packet (serial: one byte) towards the armed breaks. Returns the one that strikes now (the caller frees it
  * with g_free) or NULL. */
@@ -121,7 +121,7 @@ bool sim_wire_break(struct sim_reader *r, const char *args, FILE *reply);
 bool sim_wire_trace(struct sim_reader *r, const char *args, FILE *reply);
 void sim_wire_stats(const struct sim_reader *r, FILE *reply);
 
-/* ---- sim_testbed.c: umockdev ----------------------------------------------------------------------------------- */
+/* ---- sim_testbed.c: umockdev ---- */
 
 struct _UMockdevTestbed;
 struct _UMockdevIoctlBase;
@@ -138,7 +138,7 @@ void sim_testbed_blob(const char *syspath, const char *attr, const uint8_t *data
 void sim_testbed_uevent(const char *action, const char *syspath, const char *subsystem, char **props);
 void sim_testbed_remove(const char *syspath);
 
-/* ---- sim_ctl.c: the control socket ------------------------------------------------------------------------------ */
+/* ---- sim_ctl.c: the control socket ---- */
 
 bool sim_ctl_listen(const char *path, void (*quit)(void));
 void sim_ctl_close(void);

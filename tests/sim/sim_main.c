@@ -13,8 +13,8 @@
  * Options of every reader: unplugged (start so), name=NAME, tty=NAME (a serial reader at /dev/NAME), usb (the default),
  * pace=BAUD (serial), interval=real|none (interrupt endpoints); everything else is the model's.
  *
- * The simulator must not live in its own testbed. If it was started with the preload library (by umockdev-wrapper, out of
- * habit) it starts itself again without.
+ * The simulator must not live in its own testbed. If it was started with the preload library (by umockdev-wrapper, out
+ * of habit) it starts itself again without.
  */
 #include "sim_front.h"
 
@@ -78,7 +78,7 @@ static bool parse(struct options *o, int argc, char **argv)
     return o->readers->len > 0 && (o->command != NULL) != o->hold;
 }
 
-/* ---- the preload library: not for us, but for the child ---------------------------------------------------------------------------- */
+/* ---- the preload library: not for us, but for the child ---- */
 
 static void leave_testbed(char **argv)
 {
@@ -105,7 +105,7 @@ static char *preload_for_child(void)
     return preload && *preload ? g_strconcat(preload, ":" PRELOAD, NULL) : g_strdup(PRELOAD);
 }
 
-/* ---- the child ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- the child ---- */
 
 static void prepare_child(gpointer parent)
 {
@@ -165,7 +165,7 @@ static gboolean on_signal(gpointer sig)
     return G_SOURCE_CONTINUE;
 }
 
-/* ---- start and end ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- start and end ---- */
 
 static bool make_readers(const struct options *o)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The umockdev testbed that all readers of one simulator share: nodes, sysfs, uevents. Main thread only, and never under
- * the simulator's lock.
+ * The umockdev testbed that all readers of one simulator share: nodes, sysfs, uevents. Main thread only, and never
+ * under the simulator's lock.
  *
  * The simulator itself runs WITHOUT the preload library: it writes below the testbed's root by real paths, and only its
  * child lives inside. This has a second use: without the preload library umockdev sends no uevents of its own, so
@@ -9,8 +9,8 @@
  * from here, as udevd's messages to its libudev listeners, because the library's own sender aborts the program when a
  * listener's queue is full or a listener goes away while it sends.
  *
- * A node's ioctl socket is closed some time after the node has gone. A client that has just opened the node may not have
- * been accepted yet, and one whose connection is dropped then is aborted by its preload library.
+ * A node's ioctl socket is closed some time after the node has gone. A client that has just opened the node may not
+ * have been accepted yet, and one whose connection is dropped then is aborted by its preload library.
  */
 #include "sim_front.h"
 
@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 enum {
-    DETACH_MS = 2000,        /* an open() that is on its way is accepted long before */
+    DETACH_MS = 2000,       /* an open() that is on its way is accepted long before */
     UEVENT_WAIT_SECONDS = 2 /* for a listener with a full queue; then it misses the event, as the kernel would do */
 };
 
@@ -89,7 +89,8 @@ void sim_testbed_detach_later(const char *node)
 
 char *sim_testbed_add(const char *subsystem, const char *name, const char *parent, char **attrs, char **props)
 {
-    /* The library looks for a parent in its own process' /sys, which is not the testbed's: so the parent goes into the name. */
+    /* The library looks for a parent in its own process' /sys, which is not the testbed's: so the parent goes into the
+     * name. */
     char *full = parent ? g_strconcat(parent + strlen("/sys/devices/"), "/", name, NULL) : g_strdup(name);
     char *path = umockdev_testbed_add_devicev(testbed, subsystem, full, NULL, attrs, props);
 
@@ -107,7 +108,7 @@ void sim_testbed_remove(const char *syspath)
     umockdev_testbed_remove_device(testbed, syspath);
 }
 
-/* ---- uevents -------------------------------------------------------------------------------------------------------- */
+/* ---- uevents ---- */
 
 /* What stands before the properties in a message from udevd to libudev (all hashes and the magic in network order). */
 struct udev_header {

@@ -2,10 +2,10 @@
  *
  * The device side of a USB reader.
  *
- * Each endpoint has the queue of transfers that the host submitted and, if it is an IN endpoint, the queue of packets that
- * the model sent. pump() lets pass what can pass: it is called after every change to one of the two. A transfer that
- * goes to the model is taken off its queue first, because the model may answer, or a test's fault unplug the reader,
- * from inside the call; both come back into this file.
+ * Each endpoint has the queue of transfers that the host submitted and, if it is an IN endpoint, the queue of packets
+ * that the model sent. pump() lets pass what can pass: it is called after every change to one of the two. A transfer
+ * that goes to the model is taken off its queue first, because the model may answer, or a test's fault unplug the
+ * reader, from inside the call; both come back into this file.
  *
  * An IN transfer ends as on a real bus: with a packet shorter than the endpoint's, or when its buffer is full; a packet
  * that is larger than the room left is an overflow. A driver that asks for more than one packet of a reader that only
@@ -52,7 +52,7 @@ struct packet {
 
 static void pump(struct usb_dev *dev, struct usb_ep *ep);
 
-/* ---- descriptors ------------------------------------------------------------------------------------------------------ */
+/* ---- descriptors ---- */
 
 static unsigned interval_ms(const struct usb_dev *dev, const struct usb_ep *ep, uint8_t b_interval)
 {
@@ -86,8 +86,8 @@ static void add_interface(struct usb_dev *dev, const uint8_t *d)
 {
     if (d[3] != 0 || dev->n_ifs == USB_MAX_IFS) /* only the first alternate setting makes an interface */
         return;
-    dev->ifs[dev->n_ifs++] =
-        (struct usb_if){.number = d[2], .endpoints = d[4], .cls = d[5], .subclass = d[6], .protocol = d[7]};
+    dev->ifs[dev->n_ifs++] = (struct usb_if){
+        .number = d[2], .endpoints = d[4], .cls = d[5], .subclass = d[6], .protocol = d[7]};
 }
 
 static bool parse(struct usb_dev *dev)
@@ -96,7 +96,8 @@ static bool parse(struct usb_dev *dev)
     size_t n = dev->id->descriptors_len;
     uint8_t ifnum = 0;
 
-    if (n < DEVICE_DESC_LEN + 9 || d[0] != DEVICE_DESC_LEN || d[1] != DESC_DEVICE || d[DEVICE_DESC_LEN + 1] != DESC_CONFIG)
+    if (n < DEVICE_DESC_LEN + 9 || d[0] != DEVICE_DESC_LEN || d[1] != DESC_DEVICE ||
+        d[DEVICE_DESC_LEN + 1] != DESC_CONFIG)
         return false;
     dev->eps[0].packet = d[7];
     dev->config_value = d[DEVICE_DESC_LEN + 5];
@@ -151,7 +152,7 @@ struct usb_if *usb_dev_if(struct usb_dev *dev, unsigned number)
     return NULL;
 }
 
-/* ---- transfers ---------------------------------------------------------------------------------------------------------- */
+/* ---- transfers ---- */
 
 static void complete(struct usb_xfer *x, int status)
 {
@@ -186,7 +187,8 @@ static void packet_passed(struct usb_dev *dev, struct usb_ep *ep)
         hold_ep(ep, ep->interval_ms);
 }
 
-/* What a break does to a whole pipe, the same for both directions. True: it is dealt with, the caller returns *again. */
+/* What a break does to a whole pipe, the same for both directions. True: it is dealt with, the caller returns *again.
+ */
 static bool strike_pipe(struct usb_ep *ep, const struct sim_break *b, bool *again)
 {
     *again = false;
@@ -301,7 +303,7 @@ static bool step_out(struct usb_dev *dev, struct usb_ep *ep, struct usb_xfer *x)
     return true;
 }
 
-/* ---- endpoint zero ---------------------------------------------------------------------------------------------------------- */
+/* ---- endpoint zero ---- */
 
 static bool answer(struct usb_xfer *x, const uint8_t *data, size_t n)
 {
@@ -360,8 +362,8 @@ static bool get_descriptor(struct usb_dev *dev, struct usb_xfer *x)
     case DESC_DEVICE:
         return answer(x, id->descriptors, DEVICE_DESC_LEN);
     case DESC_CONFIG:
-        return x->setup[2] == 0 && answer(x, config, MIN((size_t)(config[2] | config[3] << 8),
-                                                         id->descriptors_len - DEVICE_DESC_LEN));
+        return x->setup[2] == 0 &&
+               answer(x, config, MIN((size_t)(config[2] | config[3] << 8), id->descriptors_len - DEVICE_DESC_LEN));
     case DESC_STRING:
         return answer_string(dev, x, x->setup[2]);
     case DESC_HID:
@@ -377,8 +379,7 @@ static bool get_descriptor(struct usb_dev *dev, struct usb_xfer *x)
 static bool standard_request(struct usb_dev *dev, struct usb_xfer *x)
 {
     static const uint8_t zero[2];
-    struct usb_ep *ep =
-        (x->setup[0] & RECIPIENT_MASK) == RECIPIENT_ENDPOINT ? usb_dev_ep(dev, x->setup[4]) : NULL;
+    struct usb_ep *ep = (x->setup[0] & RECIPIENT_MASK) == RECIPIENT_ENDPOINT ? usb_dev_ep(dev, x->setup[4]) : NULL;
     uint8_t status[2] = {ep && ep->halted, 0};
 
     switch (x->setup[1]) {
@@ -534,7 +535,7 @@ void usb_dev_connect(struct usb_dev *dev)
     dev->connected = true;
 }
 
-/* ---- from the model ------------------------------------------------------------------------------------------------------- */
+/* ---- from the model ---- */
 
 static struct usb_ep *ep_of_pipe(struct usb_dev *dev, enum sim_pipe pipe)
 {

@@ -6,8 +6,9 @@
  * So "the third packet from now" means the third that really goes over the wire, the record shows what the receiving
  * side got (after the fault), and a packet that was lost is in no record.
  *
- * A break is armed for the K-th packet of one direction and pipe, strikes once and is gone; any number can be armed, and
- * each counts for itself from the moment it was armed. If two are due at the same packet the one armed first strikes.
+ * A break is armed for the K-th packet of one direction and pipe, strikes once and is gone; any number can be armed,
+ * and each counts for itself from the moment it was armed. If two are due at the same packet the one armed first
+ * strikes.
  */
 #include "sim_front.h"
 
@@ -33,15 +34,15 @@ static const char *pipe_name(enum sim_pipe pipe)
     return "?";
 }
 
-/* ---- breaks ------------------------------------------------------------------------------------------------------ */
+/* ---- breaks ---- */
 
 static const struct {
     const char *name;
     enum sim_break_what what;
     unsigned long arg[2]; /* what is taken for arguments that are not given */
 } BREAKS[] = {
-    {"lose", SIM_BREAK_LOSE, {0, 0}},   {"flip", SIM_BREAK_FLIP, {0, 1}},   {"dup", SIM_BREAK_DUP, {0, 0}},
-    {"trunc", SIM_BREAK_TRUNC, {1, 0}}, {"delay", SIM_BREAK_DELAY, {0, 0}}, {"stall", SIM_BREAK_STALL, {0, 0}},
+    {"lose", SIM_BREAK_LOSE, {0, 0}},     {"flip", SIM_BREAK_FLIP, {0, 1}},   {"dup", SIM_BREAK_DUP, {0, 0}},
+    {"trunc", SIM_BREAK_TRUNC, {1, 0}},   {"delay", SIM_BREAK_DELAY, {0, 0}}, {"stall", SIM_BREAK_STALL, {0, 0}},
     {"unplug", SIM_BREAK_UNPLUG, {0, 0}},
 };
 
@@ -81,8 +82,7 @@ static bool break_parse(struct sim_break *b, char **word, guint n, FILE *reply)
 {
     size_t w;
 
-    if (n < 4 || n > 6 || (strcmp(word[0], "in") != 0 && strcmp(word[0], "out") != 0) ||
-        !strchr("cibs*", word[1][0])) {
+    if (n < 4 || n > 6 || (strcmp(word[0], "in") != 0 && strcmp(word[0], "out") != 0) || !strchr("cibs*", word[1][0])) {
         fputs("usage: break in|out control|int|bulk|serial|* WHAT K [ARG [ARG]]", reply);
         return false;
     }
@@ -108,8 +108,8 @@ static void break_list(const struct sim_reader *r, FILE *reply)
 {
     for (guint i = 0; i < r->breaks->len; i++) {
         const struct sim_break *b = r->breaks->pdata[i];
-        fprintf(reply, "%s%s:%c:%s:%lu", i ? " " : "", b->dir == SIM_IN ? "in" : "out", b->pipe,
-                BREAKS[b->what].name, b->countdown);
+        fprintf(reply, "%s%s:%c:%s:%lu", i ? " " : "", b->dir == SIM_IN ? "in" : "out", b->pipe, BREAKS[b->what].name,
+                b->countdown);
     }
 }
 
@@ -134,7 +134,7 @@ bool sim_wire_break(struct sim_reader *r, const char *args, FILE *reply)
     return ok;
 }
 
-/* ---- the record ---------------------------------------------------------------------------------------------------- */
+/* ---- the record ---- */
 
 static void append_hex(GString *s, const uint8_t *data, size_t n)
 {

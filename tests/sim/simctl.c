@@ -2,8 +2,8 @@
  *
  * simctl SOCKET REQUEST...: sends one request to purse-sim's control socket.
  *
- * The words are joined by spaces to one line. What follows "ok" in the reply goes to standard output, and the status is 0;
- * an error's reason goes to standard error, and the status is 1 (also when the simulator cannot be reached).
+ * The words are joined by spaces to one line. What follows "ok" in the reply goes to standard output, and the status is
+ * 0; an error's reason goes to standard error, and the status is 1 (also when the simulator cannot be reached).
  */
 #include <errno.h>
 #include <stdio.h>
