@@ -270,7 +270,9 @@ static unsigned long counted(const char *key)
 
     assert_true(verb("count", ""));
     snprintf(pattern, sizeof pattern, " %s=", key);
-    char *p = strncmp(reply, pattern + 1, strlen(pattern + 1)) == 0 ? reply - 1 : strstr(reply, pattern);
+    if (strncmp(reply, pattern + 1, strlen(pattern + 1)) == 0)
+        return strtoul(reply + strlen(pattern + 1), NULL, 10);
+    char *p = strstr(reply, pattern);
     return p == NULL ? 0 : strtoul(p + strlen(pattern), NULL, 10);
 }
 
