@@ -248,8 +248,9 @@ static size_t transmit(const uint8_t *apdu, size_t n, size_t ifsc, uint8_t *out)
         host_nr ^= 1;
         if (!more)
             return out_n;
-        if (!exchange_safely((uint8_t)(0x80 | host_nr << 4), NULL, 0))
-            return 0;
+        for (int tries = 0; tries == 0 || (got[1] & 0xC0) == 0x80; tries++) /* an R-block says that ours came spoilt */
+            if (tries == 4 || !exchange_safely((uint8_t)(0x80 | host_nr << 4), NULL, 0))
+                return 0;
     }
 }
 
@@ -267,7 +268,7 @@ static void fresh_host(void)
 
 static void arm(enum sim_t1_fault_kind kind, bool exec, unsigned skip)
 {
-    struct sim_t1_fault f = {.kind = kind, .exec = exec, .skip = skip, .times = 1, .value = 0x12, .n = 1};
+    struct sim_t1_fault f = {.kind = kind, .exec = exec, .skip = skip, .times = 1, .value = 0x15, .n = 1};
     assert_true(sim_t1card_fault(t1, &f));
 }
 
