@@ -242,7 +242,7 @@ static bool usb_pending(struct transport *t)
     bool pending;
 
     pthread_mutex_lock(&u->lock);
-    pending = u->ring.used > 0 || (any_failed(u) && u->announce_at == 0);
+    pending = u->gone || u->ring.used > 0 || (any_failed(u) && u->announce_at == 0);
     pthread_mutex_unlock(&u->lock);
     return pending;
 }
