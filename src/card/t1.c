@@ -223,8 +223,8 @@ static void read_block(struct t1 *t, size_t n, struct block *b)
 
 /* ---- one exchange ----------------------------------------------------------------------------------------- */
 
-/* Sends t->tx and judges the answer. R_SUCCESS with a block that may be BLOCK_INVALID; anything else ends the APDU at once
- * and leaves the card in a state that we do not know. */
+/* Sends t->tx and judges the answer. R_SUCCESS with a block that may be BLOCK_INVALID; anything else ends the APDU at
+ * once and leaves the card in a state that we do not know. */
 static enum result talk(struct t1 *t, unsigned wtx, deadline_t until, struct block *b)
 {
     size_t got = 0;
@@ -263,8 +263,8 @@ static unsigned answer_request(struct t1 *t, const struct block *b)
 }
 
 /* Brings the card back to the state after its reset. No answer in T1_TRIES: it is dead. When the time runs out before,
- * the next APDU tries again with its own time, and if that does not do either the card is dead, too. Returns R_SUCCESS, the
- * fatal result of exchange, R_COMM for a dead card or R_TIMEOUT. */
+ * the next APDU tries again with its own time, and if that does not do either the card is dead, too. Returns R_SUCCESS,
+ * the fatal result of exchange, R_COMM for a dead card or R_TIMEOUT. */
 static enum result resync(struct t1 *t, deadline_t until)
 {
     bool second = t->lost;
@@ -341,11 +341,7 @@ static enum result negotiate_ifsd(struct t1 *t, deadline_t until)
         return R_SUCCESS;
     r = resync(t, until);
     t->ifsd_done = true;
-    if (r == R_SUCCESS && !t->edc_known) {
-        t->lost = true;
-        return R_COMM;
-    }
-    return r;
+    return r; /* success means that the form is known, too: the CRC of S(RESYNCH response) fits no two */
 }
 
 /* ---- one APDU --------------------------------------------------------------------------------------------- */

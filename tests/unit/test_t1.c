@@ -322,7 +322,8 @@ static void wtx_is_answered_and_passed_on(void **state)
         PLAY(&b, "00A4", {"I0 00A4", "WTX? 05", 0}, {"WTX! 05", "WTX? FF", 5}, {"WTX! FF", "I0 9000", 255}), R_SUCCESS);
     assert_response(&b, "9000");
     /* the multiplier holds for one wait only */
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "WTX? 07", 0}, {"WTX! 07", "I1+ 01", 7}, {"R0", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "WTX? 07", 0}, {"WTX! 07", "I1+ 01", 7}, {"R0", "I0 9000", 0}),
+                     R_SUCCESS);
 }
 
 static void card_changes_ifsc(void **state)
@@ -360,8 +361,10 @@ static void card_asks_for_the_block_again(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "R0.1", 0}, {"I0 00A4", "R0.2", 0}, {"I0 00A4", "I0 9000", 0}), R_SUCCESS);
-    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R1", 0}, {"I1 00A4", "I1 9000", 0}), R_SUCCESS); /* error code 0 counts */
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "R0.1", 0}, {"I0 00A4", "R0.2", 0}, {"I0 00A4", "I0 9000", 0}),
+                     R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R1", 0}, {"I1 00A4", "I1 9000", 0}),
+                     R_SUCCESS); /* error code 0 counts */
     /* in a chain; only the block asked for goes out again */
     assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "R0.1", 0},
                           {"I0+ 0001020304050607", "R1", 0}, {"I1 0809", "R1.1", 0}, {"I1 0809", "I0 9000", 0}),
@@ -430,13 +433,16 @@ static void faults_in_the_cards_chain(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "*I1 9000", 0}, {"R1.1", "I1 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "*I1 9000", 0}, {"R1.1", "I1 9000", 0}),
+                     R_SUCCESS);
     assert_response(&b, "019000");
     /* our R-block did not arrive whole; the card says so, whatever N(R) it names we have no I-block to repeat */
     assert_int_equal(
-        PLAY(&b, "00A4", {"I1 00A4", "I0+ 01", 0}, {"R1", "R0.1", 0}, {"R1", "R1.1", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
+        PLAY(&b, "00A4", {"I1 00A4", "I0+ 01", 0}, {"R1", "R0.1", 0}, {"R1", "R1.1", 0}, {"R1", "I1 9000", 0}),
+        R_SUCCESS);
     /* it sends the same I-block again: that is no new data */
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I0+ 01", 0}, {"R1.2", "I1 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I0+ 01", 0}, {"R1.2", "I1 9000", 0}),
+                     R_SUCCESS);
     assert_response(&b, "019000");
 }
 
@@ -458,11 +464,37 @@ static void no_repetition_after_wtx(void **state)
 
     (void)state;
     bench_init(&b);
-    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "I0 9000", 0}),
+                     R_SUCCESS);
     assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "R0", 0}, {"R1.2", "R1", 0}, {"R1.2", "I1 9000", 0}), R_SUCCESS);
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "WTX? 02", 0}, {"WTX! 02", "R0.1", 2}, {"R0.2", "R0.1", 0},
                           {"R0.2", "R0.1", 0}, {"RES?", "RES!", 0}),
                      R_COMM);
+}
+
+/* That holds for the block in flight only: the next one of the chain may be asked for. */
+static void repetition_after_wtx_in_a_chain(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(PLAY(&b, "00010203040506070809", {"I0+ 0001020304050607", "WTX? 02", 0}, {"WTX! 02", "R1", 2},
+                          {"I1 0809", "R1.1", 0}, {"I1 0809", "I0 9000", 0}),
+                     R_SUCCESS);
+}
+
+/* Three invalid blocks in a row are too many, not three in all: any valid one begins a new row. */
+static void valid_blocks_begin_a_new_row(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    bench_init(&b);
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "-", 0}, {"R0.2", "-", 0}, {"R0.2", "R0", 0}, {"I0 00A4", "-", 0},
+                          {"R0.2", "-", 0}, {"R0.2", "WTX? 01", 0}, {"WTX! 01", "-", 1}, {"R0.2", "-", 0},
+                          {"R0.2", "I0+", 0}, {"R1", "-", 0}, {"R1.2", "-", 0}, {"R1.2", "I1 9000", 0}),
+                     R_SUCCESS);
 }
 
 static void resynch_and_never_again(void **state)
@@ -471,13 +503,15 @@ static void resynch_and_never_again(void **state)
 
     (void)state;
     bench_init(&b);
+    b.t.ifsd = 254;
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0 9000", 0}), R_SUCCESS);
     assert_int_equal(
         PLAY(&b, "00D0", {"I1 00D0", "*I1 9000", 0}, {"R1.1", "-", 0}, {"R1.2", "~", 0}, {"RES?", "RES!", 0}), R_COMM);
+    assert_int_equal(b.t.ifsd, 32); /* the initial value, until it is told again */
     assert_fresh(&b);
     bench_init(&b);
     assert_int_equal(PLAY(&b, "00D0", {"I0 00D0", "-", 0}, {"R0.2", "-", 0}, {"R0.2", "-", 0}, {"RES?", "-", 0},
-                          {"RES?", "*RES!", 0}, {"RES?", "RES!", 0}),
+                          {"RES?", "RES! 00", 0}, {"RES?", "RES!", 0}),
                      R_TIMEOUT);
     assert_fresh(&b);
 }
@@ -567,7 +601,8 @@ static void ifsd_lost_once(void **state)
     (void)state;
     bench_init(&b);
     bench_reset(&b, EDC_LRC);
-    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00B0", {"IFS? FE", "-", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
+                     R_SUCCESS);
     assert_int_equal(b.t.ifsd, 254);
 }
 
@@ -617,7 +652,8 @@ static void crc_form_learnt_from_an_r_block(void **state)
             assert_fresh(&b);
         else
             assert_int_equal(
-                PLAY(&b, "00B0", {"#1IFS? FE", "R0.1", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
+                PLAY(&b, "00B0", {"#1IFS? FE", "R0.1", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
+                R_SUCCESS);
         assert_int_equal(b.t.ifsd, 254);
         assert_int_equal(PLAY(&b, "00B0", {"I1 00B0", "I1 9000", 0}), R_SUCCESS);
     }
@@ -640,6 +676,11 @@ static void crc_form_found_by_trying(void **state)
     bench_reset(&b, EDC_PLAIN);
     assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "-", 0}, {"#3IFS? FE", "-", 0},
                           {"#4IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
+                     R_SUCCESS);
+    bench_reset(&b, EDC_PLAIN); /* the last try shows the form: S(IFS) is given its tries in it */
+    assert_int_equal(PLAY(&b, "00B0", {"#1IFS? FE", "-", 0}, {"#2IFS? FE", "-", 0}, {"#3IFS? FE", "-", 0},
+                          {"#4IFS? FE", "R0", 0}, {"IFS? FE", "-", 0}, {"IFS? FE", "R0", 0}, {"IFS? FE", "IFS! FE", 0},
+                          {"I0 00B0", "I0 9000", 0}),
                      R_SUCCESS);
     /* a card that takes any form and answers in its own: adopted from the first answer */
     bench_reset(&b, EDC_PLAIN_HIGH_FIRST);
@@ -668,7 +709,8 @@ static void ambiguous_crc_settles_nothing(void **state)
     bench_init(&b);
     bench_reset(&b, EDC_ISO_HIGH_FIRST);
     assert_int_equal(
-        PLAY(&b, "00B0", {"#1IFS? FE", "IFS? 0A", 0}, {"#1IFS! 0A", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
+        PLAY(&b, "00B0", {"#1IFS? FE", "IFS? 0A", 0}, {"#1IFS! 0A", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
+        R_SUCCESS);
     assert_int_equal(b.t.ifsc, 10);
 }
 
@@ -744,6 +786,40 @@ static void invalid_blocks(void **state)
     }
 }
 
+/* LEN FF is reserved even where all of its 255 bytes have come. */
+static void len_ff(void **state)
+{
+    char say[1 + 2 * T1_BLOCK_MAX + 1] = "=0000FF";
+    struct step steps[] = {{"I0 00A4", say, 0}, {"R0.2", "I0 6A82", 0}};
+    struct bench b;
+
+    (void)state;
+    for (unsigned i = 0; i < 255; i++)
+        strcat(say, "00");
+    strcat(say, "FF");
+    assert_int_equal(strlen(say), sizeof say - 1);
+    bench_init(&b);
+    assert_int_equal(play(&b, "00A4", steps, LEN(steps)), R_SUCCESS);
+    assert_response(&b, "6A82");
+}
+
+/* Whoever fills the ATR's fields by hand and leaves IFSC 0 gets the default. */
+static void ifsc_from_the_atr(void **state)
+{
+    static const struct {
+        uint8_t atr, ifsc;
+    } rows[] = {{0, 32}, {1, 1}, {254, 254}, {255, 32}};
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        struct atr_info atr = {.t1_ifsc = rows[i].atr};
+        struct t1 t;
+
+        t1_reset(&t, &atr, script_exchange, NULL);
+        assert_int_equal(t.ifsc, rows[i].ifsc);
+    }
+}
+
 /* The response to a command that has not been sent to its end is none. */
 static void i_block_before_the_command_is_complete(void **state)
 {
@@ -808,6 +884,9 @@ static void chained_blocks_extend_the_deadline(void **state)
     b.until = DEADLINE_NEVER;
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "I0+ 01", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
     assert_true(b.s.until == DEADLINE_NEVER);
+    b.until = DEADLINE_NEVER - 1; /* no overflow either */
+    assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "I0+ 01", 0}, {"R1", "I1 9000", 0}), R_SUCCESS);
+    assert_true(b.s.until == DEADLINE_NEVER - 1);
 }
 
 static void deadline_ends_it_and_the_next_apdu_resynchronises(void **state)
@@ -843,7 +922,8 @@ static void fatal_result_ends_it_at_once(void **state)
     assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "gone", 0}), R_GONE);
     assert_int_equal(PLAY(&b, "00A4", {"RES?", "gone", 0}), R_GONE);
     assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "gone", 0}), R_GONE);
-    assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(PLAY(&b, "00B0", {"RES?", "RES!", 0}, {"IFS? FE", "IFS! FE", 0}, {"I0 00B0", "I0 9000", 0}),
+                     R_SUCCESS);
     /* … and wins over the error that made us resynchronise */
     assert_int_equal(PLAY(&b, "00A4", {"I1 00A4", "-", 0}, {"R1.2", "-", 0}, {"R1.2", "-", 0}, {"RES?", "gone", 0}),
                      R_GONE);
@@ -941,6 +1021,29 @@ static void endless_answers_end(void **state)
             fail_msg("%s, %s: %lu blocks, %lu I-blocks", rows[i].one, rows[i].two, s.blocks, s.i_blocks);
         assert_int_equal(s.resynchs, 1);
         assert_int_equal(len, 0);
+    }
+}
+
+/* Before the first APDU, too: a card that answers S(IFS) with requests of its own without end. Where it never answers,
+ * the command goes out after all, with 32; it goes on with its requests, and that ends it. */
+static void endless_requests_before_the_first_apdu_end(void **state)
+{
+    static const char *const rows[] = {"WTX? 01", "IFS? 20", "ABT?"};
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        static const uint8_t apdu[] = {0x00, 0xB0, 0x00, 0x00};
+        struct stubborn s = {.say = {rows[i], rows[i]}};
+        struct atr_info atr = {.t1_ifsc = 32};
+        uint8_t response[300];
+        struct t1 t;
+        size_t len;
+
+        t1_reset(&t, &atr, stubborn_exchange, &s);
+        assert_int_equal(t1_transmit(&t, apdu, sizeof apdu, response, sizeof response, &len, DEADLINE_NEVER), R_COMM);
+        assert_in_range(s.blocks, 4, 5000);
+        assert_int_equal(s.i_blocks, 1);
+        assert_int_equal(s.resynchs, 1);
     }
 }
 
@@ -1269,6 +1372,8 @@ int main(void)
         cmocka_unit_test(faults_in_the_cards_chain),
         cmocka_unit_test(lost_wtx_response),
         cmocka_unit_test(no_repetition_after_wtx),
+        cmocka_unit_test(repetition_after_wtx_in_a_chain),
+        cmocka_unit_test(valid_blocks_begin_a_new_row),
         cmocka_unit_test(resynch_and_never_again),
         cmocka_unit_test(dead_card_is_left_alone),
         cmocka_unit_test(abort_ends_the_apdu),
@@ -1284,6 +1389,8 @@ int main(void)
         cmocka_unit_test(ambiguous_crc_settles_nothing),
         cmocka_unit_test(no_command_before_the_form_is_known),
         cmocka_unit_test(invalid_blocks),
+        cmocka_unit_test(len_ff),
+        cmocka_unit_test(ifsc_from_the_atr),
         cmocka_unit_test(i_block_before_the_command_is_complete),
         cmocka_unit_test(too_short),
         cmocka_unit_test(response_larger_than_the_buffer),
@@ -1291,6 +1398,7 @@ int main(void)
         cmocka_unit_test(deadline_ends_it_and_the_next_apdu_resynchronises),
         cmocka_unit_test(fatal_result_ends_it_at_once),
         cmocka_unit_test(endless_answers_end),
+        cmocka_unit_test(endless_requests_before_the_first_apdu_end),
         cmocka_unit_test(endless_chains_end),
         cmocka_unit_test(the_longest_command_and_response),
         cmocka_unit_test(nothing_is_executed_twice),
