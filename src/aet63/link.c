@@ -112,29 +112,36 @@ static bool frame_open(const struct aet63 *a)
            a->decoder[1].stray;
 }
 
-/* Waits until something is heard that is no event. R_SUCCESS with *h and, for a response, *m; R_TIMEOUT: nothing by `until`;
- * R_COMM: a frame broke off, or the pipe failed. */
-static enum result receive(struct aet63 *a, enum heard *h, struct aet63_response *m, deadline_t until)
+/* Waits for one chunk and hears it: *h may be HEARD_NOTHING. R_TIMEOUT: nothing by `until`; R_COMM: a frame broke off,
+ * or the pipe failed. */
+static enum result receive_chunk(struct aet63 *a, enum heard *h, struct aet63_response *m, deadline_t until)
 {
     struct transport *t = a->reader.transport;
+    bool open = frame_open(a);
+    deadline_t gap = open ? deadline_min(until, deadline_in(a->reader.settings->frame_gap)) : until;
     size_t n;
     unsigned pipe;
+    enum result r = t->ops->read(t, a->chunk, sizeof a->chunk, &n, &pipe, gap);
 
-    for (;;) {
-        bool open = frame_open(a);
-        deadline_t gap = open ? deadline_min(until, deadline_in(a->reader.settings->frame_gap)) : until;
-        enum result r = t->ops->read(t, a->chunk, sizeof a->chunk, &n, &pipe, gap);
-
-        if (r == R_TIMEOUT && open) {
-            decoders_reset(a);
-            return R_COMM;
-        }
-        if (r != R_SUCCESS)
-            return r;
-        *h = hear(a, pipe, n, m);
-        if (*h != HEARD_NOTHING || a->restarted)
-            return R_SUCCESS;
+    if (r == R_TIMEOUT && open) {
+        decoders_reset(a);
+        return R_COMM;
     }
+    if (r == R_SUCCESS)
+        *h = hear(a, pipe, n, m);
+    return r;
+}
+
+/* Waits until something is heard that is no event, or the reader restarted. R_SUCCESS with *h and, for a response, *m. */
+static enum result receive(struct aet63 *a, enum heard *h, struct aet63_response *m, deadline_t until)
+{
+    enum result r;
+
+    do {
+        *h = HEARD_NOTHING;
+        r = receive_chunk(a, h, m, until);
+    } while (r == R_SUCCESS && *h == HEARD_NOTHING && !a->restarted);
+    return r;
 }
 
 enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until)
@@ -159,14 +166,13 @@ enum result aet63_take_input(struct aet63 *a)
 {
     struct transport *t = a->reader.transport;
     struct aet63_response m;
-    enum heard h;
 
-    while (t->ops->pending(t)) {
-        enum result r = receive(a, &h, &m, deadline_in(a->reader.settings->frame_gap));
+    while (!a->restarted && (t->ops->pending(t) || frame_open(a))) {
+        enum heard h = HEARD_NOTHING;
+        enum result r = receive_chunk(a, &h, &m, deadline_in(a->reader.settings->frame_gap));
+
         if (r == R_GONE || r == R_CANCELLED)
             return r;
-        if (r == R_TIMEOUT || a->restarted)
-            return R_SUCCESS;
         if (r == R_SUCCESS && h == HEARD_RESPONSE)
             log_fault(a->reader.log, "an answer came that nobody waits for; dropped");
     }
