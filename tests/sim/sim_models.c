@@ -2,13 +2,16 @@
  *
  * The models that `purse-sim --reader` knows.
  *
- * The references are weak, so that a program which links only some of the models (a self-test of one of them, for
- * instance) needs no table of its own: a model that is not there is a NULL address and is skipped by the look-up.
+ * A test can add a model of its own with -DSIM_EXTRA_MODEL=name. With it, or with -DSIM_WEAK_MODELS, the references are
+ * weak, so that a program links with only some of the models; a missing one is a NULL address and is skipped by the
+ * look-up. That is not the default because a weak reference fetches nothing out of a library.
  */
 #include "sim_front.h"
 
+#if defined(SIM_WEAK_MODELS) || defined(SIM_EXTRA_MODEL)
 #pragma weak sim_aet63
 #pragma weak sim_neo
+#endif
 #ifdef SIM_EXTRA_MODEL
 extern const struct sim_model_ops SIM_EXTRA_MODEL;
 #endif

@@ -19,15 +19,13 @@
 #include <glob.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <umockdev.h>
 #include <unistd.h>
 
 enum {
-    DETACH_MS = 2000,       /* an open() that is on its way is accepted long before */
-    UEVENT_WAIT_SECONDS = 2 /* for a listener with a full queue; then it misses the event, as the kernel would do */
+    DETACH_MS = 2000, /* an open() that is on its way is accepted long before */
+    LATE_MS = 5       /* until a listener with a full queue is tried again */
 };
 
 static UMockdevTestbed *testbed;
@@ -40,12 +38,6 @@ bool sim_testbed_open(void)
         return false;
     root = umockdev_testbed_get_root_dir(testbed);
     return true;
-}
-
-void sim_testbed_close(void)
-{
-    g_clear_object(&testbed);
-    g_clear_pointer(&root, g_free);
 }
 
 const char *sim_testbed_root(void)
@@ -138,24 +130,89 @@ static uint32_t murmur2(const char *text)
     return h ^ h >> 15;
 }
 
-static void send_to(const char *listener, struct iovec iov[2])
+/* A message for a listener whose queue was full. The kernel's own queue for uevents is large; a unix socket takes ten.
+ */
+struct late {
+    char *listener;
+    GBytes *message;
+};
+
+static GQueue late_messages = G_QUEUE_INIT; /* oldest first */
+static guint late_source;
+
+static void late_free(gpointer data)
+{
+    struct late *l = data;
+
+    g_free(l->listener);
+    g_bytes_unref(l->message);
+    g_free(l);
+}
+
+static bool is_late(const char *listener)
+{
+    for (GList *l = late_messages.head; l; l = l->next)
+        if (strcmp(((struct late *)l->data)->listener, listener) == 0)
+            return true;
+    return false;
+}
+
+/* False: its queue is full. A listener that is gone has got everything it will get. */
+static bool send_to(const char *listener, GBytes *message)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    const struct timeval patience = {.tv_sec = UEVENT_WAIT_SECONDS};
-    struct msghdr msg = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = iov, .msg_iovlen = 2};
-    int fd = socket(AF_UNIX, SOCK_RAW | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool full = false;
 
     if (fd < 0)
-        return;
+        return true;
     g_strlcpy(to.sun_path, listener, sizeof to.sun_path);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    if (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0) {
+    if (sendto(fd, g_bytes_get_data(message, NULL), g_bytes_get_size(message), MSG_NOSIGNAL, (struct sockaddr *)&to,
+               sizeof to) < 0) {
+        full = errno == EAGAIN;
         if (errno == ECONNREFUSED)
             unlink(listener); /* closed by its owner, which leaves the socket file */
-        else if (errno != ENOENT)
+        else if (!full && errno != ENOENT)
             fprintf(stderr, "purse-sim: uevent to %s: %s\n", listener, strerror(errno));
     }
     close(fd);
+    return !full;
+}
+
+static gboolean send_late(gpointer data)
+{
+    GHashTable *full = g_hash_table_new(g_str_hash, g_str_equal);
+
+    (void)data;
+    for (GList *l = late_messages.head, *next; l; l = next) {
+        struct late *m = l->data;
+        next = l->next;
+        if (g_hash_table_contains(full, m->listener))
+            continue; /* an older one still waits: they must stay in order */
+        if (send_to(m->listener, m->message)) {
+            late_free(m);
+            g_queue_delete_link(&late_messages, l);
+        } else {
+            g_hash_table_add(full, m->listener);
+        }
+    }
+    g_hash_table_destroy(full);
+    if (!g_queue_is_empty(&late_messages))
+        return G_SOURCE_CONTINUE;
+    late_source = 0;
+    return G_SOURCE_REMOVE;
+}
+
+static void send_or_keep(const char *listener, GBytes *message)
+{
+    if (!is_late(listener) && send_to(listener, message))
+        return;
+    struct late *l = g_new(struct late, 1);
+    l->listener = g_strdup(listener);
+    l->message = g_bytes_ref(message);
+    g_queue_push_tail(&late_messages, l);
+    if (late_source == 0)
+        late_source = g_timeout_add(LATE_MS, send_late, NULL);
 }
 
 static void append_property(GByteArray *a, const char *name, const char *value)
@@ -190,18 +247,28 @@ void sim_testbed_uevent(const char *action, const char *syspath, const char *sub
                             .properties_off = sizeof h,
                             .properties_len = a->len,
                             .subsystem_hash = htonl(murmur2(subsystem))};
-    struct iovec iov[2] = {{&h, sizeof h}, {a->data, a->len}};
     char *pattern = g_strconcat(root, "/event[0-9]*", NULL);
     glob_t listeners;
 
     for (char **p = props; p && p[0]; p += 2)
         if (strcmp(p[0], "DEVTYPE") == 0)
             h.devtype_hash = htonl(murmur2(p[1]));
+    g_byte_array_prepend(a, (const guint8 *)&h, sizeof h);
+    GBytes *message = g_byte_array_free_to_bytes(a);
     if (glob(pattern, GLOB_NOSORT, NULL, &listeners) == 0) {
         for (size_t i = 0; i < listeners.gl_pathc; i++)
-            send_to(listeners.gl_pathv[i], iov);
+            send_or_keep(listeners.gl_pathv[i], message);
         globfree(&listeners);
     }
     g_free(pattern);
-    g_byte_array_unref(a);
+    g_bytes_unref(message);
+}
+
+void sim_testbed_close(void)
+{
+    if (late_source)
+        g_source_remove(late_source);
+    g_queue_clear_full(&late_messages, late_free);
+    g_clear_object(&testbed);
+    g_clear_pointer(&root, g_free);
 }
