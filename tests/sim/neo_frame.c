@@ -57,6 +57,12 @@ enum neo_parse neo_parser_byte(struct neo_parser *p, uint8_t byte)
         p->done = false;
         p->len = 0;
     }
+    if (p->too_long) { /* what was taken for a length may begin the next header */
+        p->too_long = false;
+        memmove(p->buf, p->buf + NEO_LEN_AT, 2);
+        p->len = 2;
+        slide_to_header(p);
+    }
     p->buf[p->len++] = byte;
     if (p->len <= NEO_HEADER_LEN) {
         slide_to_header(p);
@@ -71,7 +77,7 @@ enum neo_parse neo_parser_byte(struct neo_parser *p, uint8_t byte)
         return NEO_PARSE_MORE;
     data_len = (size_t)p->buf[NEO_LEN_AT] << 8 | p->buf[NEO_LEN_AT + 1];
     if (data_len > NEO_DATA_MAX) {
-        p->done = true;
+        p->too_long = true;
         return NEO_PARSE_TOO_LONG;
     }
     if (p->len < NEO_DATA_AT + data_len + 2)

@@ -36,7 +36,8 @@ enum neo_parse { NEO_PARSE_MORE, NEO_PARSE_FRAME, NEO_PARSE_TOO_LONG };
 struct neo_parser {
     uint8_t buf[NEO_FRAME_MAX];
     size_t len;
-    bool done; /* buf holds a finished frame; the next byte starts over */
+    bool done;     /* buf holds a finished frame; the next byte starts over */
+    bool too_long; /* likewise a head with too large a length */
 };
 
 /* Takes one byte. NEO_PARSE_FRAME: buf/len hold a whole frame, CRC unchecked. NEO_PARSE_TOO_LONG: the length field

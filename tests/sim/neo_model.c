@@ -187,8 +187,7 @@ void neo_receive_bytes(struct sim_model *m, const uint8_t *data, size_t n)
 static bool receive_report(struct sim_model *m, const uint8_t *data, size_t n)
 {
     if (neo_hid_report(&m->hid, data, n)) {
-        m->parser.len = 0;
-        m->parser.done = false;
+        memset(&m->parser, 0, sizeof m->parser);
         neo_receive_bytes(m, m->hid.buf, m->hid.len);
     }
     return true;

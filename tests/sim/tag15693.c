@@ -329,7 +329,7 @@ static const struct command {
 /* Bit i of the UID, counted from the least significant one. */
 static unsigned uid_bit(const uint8_t *uid, unsigned i)
 {
-    return (uid[i / 8] >> (i % 8)) & 1U;
+    return (unsigned)uid[i / 8] >> (i % 8) & 1U;
 }
 
 static bool afi_matches(uint8_t asked, uint8_t own)
