@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A stock pcscd of the test's own, with this driver and simulated readers.
+
+    with Rig("aet63:card=pboc-t0") as rig:
+        with rig.connect() as card:
+            card.transmit("00 A4 00 00")
+
+pcscd sees a mount namespace in which its run directory and its driver directory are the test's; it is the child of
+purse-sim, so that it sees the simulated readers as devices. Everything is in one temporary directory, and whatever
+happens it ends with the test: purse-sim and pcscd get the death signal of their parents.
+
+A scenario is a file of functions marked @case("name"), run one after the other by main(); each makes its own Rig. A case
+that returns has passed, provided that pcscd ended well: a crash of the driver at any time, also while it is closed, is a
+failed case. Environment: PRE (libraries to preload into pcscd: a sanitizer's), RUNNER (a program to run pcscd with).
+"""
+import fnmatch
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+READER = "ACS AET63 BioTRUSTKey 00 00"
+CASE_SECONDS = 150
+
+base = tempfile.mkdtemp(prefix="purse-e2e-")
+os.environ["PCSCLITE_CSOCK_NAME"] = base + "/ipc/pcscd.comm"
+import winscard  # noqa: E402 (the library reads the path above)
+from winscard import Failed  # noqa: E402
+
+NAMESPACE = r"""
+[ -d /run/pcscd ] || { mount -t tmpfs none /run && mkdir /run/pcscd; }
+mount --bind "$RIG/ipc" /run/pcscd
+mount --bind "$RIG/drivers" /usr/lib/pcsc/drivers
+exec setpriv --pdeathsig TERM "$RIG_SIM" --ctl "$RIG/ctl" --ready "$RIG_READY" "$@" -- \
+    sh -c 'exec env LD_PRELOAD="${PRE:+$PRE:}$LD_PRELOAD" ${RUNNER-} pcscd --foreground $RIG_DEBUG --config "$RIG/conf"'
+"""
+
+
+class Skip(Exception):
+    pass
+
+
+def unshare():
+    """The command that gives us a mount namespace."""
+    command = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
+    if shutil.which("pcscd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin") is None:
+        raise Skip("pcscd is not installed")
+    if subprocess.run(command + ["true"], capture_output=True).returncode != 0:
+        raise Skip("%s is refused here: no mount namespace, no private pcscd" % " ".join(command))
+    return command
+
+
+class Rig:
+    current = None
+
+    def __init__(self, *readers, settings="", env=None, debug="--debug", runner=None, wait=None):
+        """readers: as purse-sim takes them. settings: text of ifd-purse.conf. wait: how many readers to wait for."""
+        self.readers, self.settings, self.env, self.debug = readers, settings, env or {}, debug
+        self.runner = runner
+        self.wait = sum("unplugged" not in r for r in readers) if wait is None else wait
+        self.log_path = base + "/log"
+        self.process = self.socket = self.pc = None
+        self.status = None
+
+    # ---- start and end
+
+    def prepare(self):
+        for name in ("ipc", "drivers", "conf", "ctl", "log", "ifd-purse.conf"):
+            path = base + "/" + name
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
+        contents = base + "/drivers/ifd-purse.bundle/Contents"
+        for path in (base + "/ipc", base + "/conf", contents + "/Linux"):
+            os.makedirs(path)
+        shutil.copy(build + "/ifdhandler/Info.plist", contents)
+        shutil.copy(build + "/libifdpurse.so", contents + "/Linux")
+        with open(base + "/ifd-purse.conf", "w") as f:
+            f.write(self.settings)
+
+    def start(self):
+        command = unshare()
+        self.prepare()
+        ready, ready_w = os.pipe()
+        env = {k: v for k, v in os.environ.items() if not k.startswith("IFD_PURSE_")}
+        env.update(RIG=base, RIG_SIM=build + "/tests/sim/purse-sim", RIG_READY=str(ready_w), RIG_DEBUG=self.debug,
+                   IFD_PURSE_CONF=base + "/ifd-purse.conf", PATH=env.get("PATH", "") + ":/usr/sbin:/sbin")
+        if self.runner:
+            env["RUNNER"] = self.runner
+        env.update(self.env)
+        args = [a for r in self.readers for a in ("--reader", r)]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(command + ["sh", "-ec", NAMESPACE, "sh"] + args, stdin=subprocess.DEVNULL,
+                                            stdout=log, stderr=log, pass_fds=[ready_w], env=env)
+        Rig.current = self
+        os.close(ready_w)
+        told = os.read(ready, 16)
+        os.close(ready)
+        if told != b"ready\n":
+            raise AssertionError("the simulator did not start: " + self.log())
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(base + "/ctl")
+        self.file = self.socket.makefile("r")
+        self.pc = self.wait_daemon()
+        if self.wait:
+            self.pc.wait_readers(lambda names: len(names) >= self.wait, 20 if not self.slow() else 60)
+
+    def slow(self):
+        return bool(self.runner or os.environ.get("RUNNER"))
+
+    def wait_daemon(self):
+        """pcscd has no event to tell that it listens; the first context that it grants is one."""
+        end = time.monotonic() + (60 if self.slow() else 20)
+        while True:
+            try:
+                return winscard.Context()
+            except Failed:
+                if time.monotonic() > end or self.process.poll() is not None:
+                    raise AssertionError("pcscd did not start")
+                time.sleep(0.01)
+
+    def pid(self):
+        with open(base + "/ipc/pcscd.pid") as f:
+            return int(f.read())
+
+    def stop(self):
+        """Ends pcscd and the simulator; returns pcscd's exit status."""
+        if self.process is None:
+            return self.status
+        if self.pc:
+            try:
+                self.pc.release()
+            except Failed:
+                pass
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.status = self.process.wait(40 if self.slow() else 20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.status = "pcscd did not end at SIGTERM"
+        if self.socket:
+            self.socket.close()
+        self.process = None
+        return self.status
+
+    def kill(self):
+        """For the end of all patience."""
+        try:
+            os.kill(self.pid(), signal.SIGKILL)
+        except (OSError, ValueError):
+            pass
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind, value, trace):
+        status = self.stop()
+        Rig.current = None
+        if kind is None and status != 0:
+            raise AssertionError("pcscd ended with %s" % status)
+
+    # ---- what a test does with it
+
+    def sim(self, request):
+        """One request to the simulator; returns what follows "ok"."""
+        self.socket.sendall(request.encode() + b"\n")
+        reply = self.file.readline().rstrip("\n")
+        if not reply.startswith("ok"):
+            raise AssertionError("simulator: %s: %s" % (request, reply or "(no reply)"))
+        return reply[2:].strip()
+
+    def until(self, glob, request, seconds=10, reader=0):
+        """Waits until the simulator's reply to `request` matches."""
+        return self.sim("%s until %d ok*%s* %s" % (reader, seconds * 1000, glob.replace(" ", "?"), request))
+
+    def count(self, key=None, reader=0):
+        counts = {k: int(v) for k, v in (pair.split("=") for pair in self.sim("%s count" % reader).split())}
+        return counts if key is None else counts.get(key, 0)
+
+    def context(self):
+        return winscard.Context()
+
+    def connect(self, protocols=winscard.T0 | winscard.T1, share=winscard.SHARE_SHARED, reader=READER):
+        if share != winscard.SHARE_DIRECT:
+            self.pc.wait_card(reader)
+        return self.pc.connect(reader, protocols, share)
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def driver_log(self):
+        """The lines that the driver wrote."""
+        return [line for line in self.log().splitlines() if "AET63 " in line or "ifd-purse" in line]
+
+    def wait_log(self, pattern, seconds=10, times=1):
+        end = time.monotonic() + seconds
+        while len(re.findall(pattern, self.log())) < times:
+            if time.monotonic() > end:
+                raise AssertionError("the log has no %r (%d times)" % (pattern, times))
+            time.sleep(0.01)
+
+    def run(self, *command, stdin=None, check=True, seconds=60):
+        """A client program; returns what it printed."""
+        p = subprocess.run(command, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds)
+        if check and p.returncode != 0:
+            raise AssertionError("%s: status %d: %s" % (shlex.join(command), p.returncode, p.stdout))
+        return p.stdout
+
+
+# ---- what tests say ------------------------------------------------------------------------------------------------------
+
+
+def same(what, is_, should):
+    if is_ != should:
+        if isinstance(is_, (bytes, bytearray)):
+            is_, should = winscard.hexa(is_), winscard.hexa(should)
+        raise AssertionError("%s: %.300s, and not %.300s" % (what, is_, should))
+
+
+def fails(code, call, *args, **more):
+    """The call fails with just this code (or one of several)."""
+    codes = code if isinstance(code, tuple) else (code,)
+    try:
+        result = call(*args, **more)
+    except Failed as e:
+        if e.code not in codes:
+            raise AssertionError("%s, and not %s" % (e, ", ".join(winscard.CODES[c] for c in codes)))
+        return e.code
+    raise AssertionError("no failure but %r, where %s was due" % (result, winscard.CODES[codes[0]]))
+
+
+def h(text):
+    return bytes.fromhex(text)
+
+
+class Background:
+    """A call in a thread of its own; result() waits for it and gives its value, or raises what it raised."""
+
+    def __init__(self, call, *args, **more):
+        self.value = self.error = None
+
+        def work():
+            try:
+                self.value = call(*args, **more)
+            except BaseException as e:
+                self.error = e
+
+        self.thread = threading.Thread(target=work, daemon=True)
+        self.thread.start()
+
+    def done(self):
+        return not self.thread.is_alive()
+
+    def result(self, seconds=30):
+        self.thread.join(seconds)
+        if self.thread.is_alive():
+            raise AssertionError("a call has not returned after %d s" % seconds)
+        if self.error:
+            raise self.error
+        return self.value
+
+
+# ---- running them ----------------------------------------------------------------------------------------------------------
+
+cases = []
+build = None
+
+
+def case(name, seconds=CASE_SECONDS):
+    def mark(function):
+        cases.append((name, function, seconds))
+        return function
+    return mark
+
+
+def watch(name, seconds):
+    """A call into the client library cannot be interrupted: when a case takes far too long its pcscd is killed, and the
+    call fails."""
+    def end():
+        print("  %s: not done after %d s, pcscd is killed" % (name, seconds), flush=True)
+        if Rig.current and Rig.current.process:
+            Rig.current.kill()
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+def tell_failure(name, reason, log):
+    for line in log.splitlines()[-60:]:
+        print("  | " + line)
+    for line in traceback.format_exc().splitlines():
+        print("  " + line)
+    print("FAIL %s %s" % (name, " ".join(reason.split())[:400]), flush=True)
+
+
+def run_case(name, function, seconds):
+    """True unless it failed."""
+    timer = watch(name, seconds)
+    try:
+        function()
+        print("PASS %s" % name, flush=True)
+    except Skip as e:
+        print("SKIP %s %s" % (name, e), flush=True)
+    except Exception as e:
+        log = open(base + "/log", errors="replace").read() if os.path.exists(base + "/log") else ""
+        tell_failure(name, "%s" % e if isinstance(e, (AssertionError, Failed)) else repr(e), log)
+        return False
+    finally:
+        timer.cancel()
+        rig, Rig.current = Rig.current, None
+        if rig:
+            rig.stop()
+    return True
+
+
+def main():
+    """scenario BUILDDIR [GLOB…]: runs the cases, all or those whose names match."""
+    global build
+    if len(sys.argv) < 2:
+        sys.exit("usage: %s BUILDDIR [CASE…]" % sys.argv[0])
+    build = os.path.abspath(sys.argv[1])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    good = True
+    try:
+        for name, function, seconds in cases:
+            if len(sys.argv) == 2 or any(fnmatch.fnmatch(name, g) for g in sys.argv[2:]):
+                good = run_case(name, function, seconds) and good
+    finally:
+        if Rig.current:
+            Rig.current.stop()
+        if os.environ.get("RIG_KEEP"):
+            print("  kept: " + base)
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+    sys.exit(0 if good else 1)
