@@ -73,19 +73,20 @@ static void hunt(struct vivo_decoder *d)
     }
 }
 
+/* More may stand behind it: what a broken frame had swallowed. */
 static bool complete(const struct vivo_decoder *d)
 {
-    return d->len >= LENGTH_AT + 2 && d->len == data_length(d) + VIVO_OVERHEAD;
+    return d->len >= LENGTH_AT + 2 && d->len >= data_length(d) + VIVO_OVERHEAD;
 }
 
 static enum vivo_input judge(struct vivo_decoder *d, struct vivo_frame *f)
 {
-    size_t n = data_length(d);
-    uint16_t crc = crc16_ccitt_false(d->bytes, d->len - 2);
+    size_t n = data_length(d), crc_at = LENGTH_AT + 2 + n;
+    uint16_t crc = crc16_ccitt_false(d->bytes, crc_at);
     uint8_t hi = (uint8_t)(crc >> 8), lo = (uint8_t)crc;
-    const uint8_t *sent = d->bytes + d->len - 2;
+    const uint8_t *sent = d->bytes + crc_at;
 
-    d->taken = d->len;
+    d->taken = crc_at + 2;
     if (sent[0] == hi && sent[1] == lo)
         f->order = VIVO_MSB_FIRST;
     else if (sent[0] == lo && sent[1] == hi)
@@ -107,9 +108,9 @@ static enum vivo_input judge(struct vivo_decoder *d, struct vivo_frame *f)
 
 enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n, struct vivo_frame *f)
 {
-    if (d->taken > 0)
-        drop(d, d->taken);
+    drop(d, d->taken);
     d->taken = 0;
+    hunt(d);
     for (;;) {
         if (complete(d))
             return judge(d, f);
