@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#undef R_SUCCESS /* <signal.h> may bring the access() mode of <unistd.h> */
 #include "transport/usb_internal.h"
 
 /* libusb 1.0.26 turns this into an int of milliseconds; the thread wakes once in eleven days for nothing. */

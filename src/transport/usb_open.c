@@ -7,7 +7,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#undef R_SUCCESS /* <signal.h> may bring the access() mode of <unistd.h> */
 #include "transport/usb_internal.h"
 
 extern const struct transport_ops usb_transport_ops; /* usb.c */
