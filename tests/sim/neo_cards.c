@@ -86,9 +86,10 @@ static void desfire_power(struct sim_card *c, bool on)
 /* GET VERSION in three frames, native or wrapped in ISO 7816-4; everything else is an illegal command code. */
 static size_t desfire_execute(struct sim_card *c, const uint8_t *apdu, size_t n, uint8_t *rapdu, unsigned *delay_ms)
 {
-    static const uint8_t parts[3][14] = {{0x04, 0x01, 0x01, 0x01, 0x00, 0x18, 0x05},
-                                         {0x04, 0x01, 0x01, 0x01, 0x04, 0x18, 0x05},
-                                         {0x04, 0xA1, 0xB2, 0xC3, 0xD4, 0xE5, 0xF6, 0xBA, 0x14, 0x64, 0x13, 0x70, 0x23, 0x11}};
+    static const uint8_t parts[3][14] = {
+        {0x04, 0x01, 0x01, 0x01, 0x00, 0x18, 0x05},
+        {0x04, 0x01, 0x01, 0x01, 0x04, 0x18, 0x05},
+        {0x04, 0xA1, 0xB2, 0xC3, 0xD4, 0xE5, 0xF6, 0xBA, 0x14, 0x64, 0x13, 0x70, 0x23, 0x11}};
     struct desfire *d = (struct desfire *)(void *)c;
     bool wrapped = n >= 5 && apdu[0] == 0x90;
     uint8_t command = wrapped ? apdu[1] : apdu[0], status = 0x1C;
@@ -198,7 +199,7 @@ static bool set_option(struct neo_card *c, const char *key, const char *value)
     if (strcmp(key, "uid") == 0)
         return set_uid(c, value);
     if (strcmp(key, "ats") == 0)
-        return neo_card_is_iso(c) && hex_bytes(value, c->ats, sizeof c->ats, &c->ats_len) &&
+        return (c->ats_given = neo_card_is_iso(c)) && hex_bytes(value, c->ats, sizeof c->ats, &c->ats_len) &&
                (c->ats_len == 0 || c->ats[0] == c->ats_len);
     if (strcmp(key, "random") == 0 && numeric && number <= 1)
         c->random_uid = number == 1;
@@ -217,7 +218,8 @@ static bool set_option(struct neo_card *c, const char *key, const char *value)
 
 static bool is_own_key(const char *key)
 {
-    static const char *const keys[] = {"uid", "random", "ats", "type", "nfc", "sak", "badblock", "keya", "keyb", "access"};
+    static const char *const keys[] = {"uid", "random",   "ats",  "type", "nfc",
+                                       "sak", "badblock", "keya", "keyb", "access"};
 
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         if (strcmp(keys[i], key) == 0)
@@ -372,8 +374,6 @@ static bool make_apdu_card(struct neo_card *c, const char *options, char *why, s
     }
     if (c->ops->watch != NULL)
         c->ops->watch(c->apdu, card_changed, c);
-    if (c->ats_len == 0 && c->kind != NEO_ISO_B)
-        ats_from_atr(c);
     return true;
 }
 
@@ -494,7 +494,7 @@ bool neo_card_activate(struct neo_card *c, bool iso)
             c->ops->power(c->apdu, true);
         else
             c->ops->reset(c->apdu);
-        if (c->kind != NEO_ISO_B && c->ats_len == 0)
+        if (c->kind != NEO_ISO_B && !c->ats_given)
             ats_from_atr(c);
         if (c->ops->protocol != NULL)
             c->ops->protocol(c->apdu, 1); /* whole APDUs, as in T=1 */

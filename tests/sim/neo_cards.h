@@ -52,13 +52,14 @@ struct neo_card {
     unsigned random_count;
     uint8_t ats[NEO_ATS_MAX];
     size_t ats_len;
+    bool ats_given; /* by option; else it follows the ATR of the APDU card */
     uint16_t atqa;
     uint8_t sak;
 
     const struct sim_card_ops *ops; /* ISO 14443-4 only */
     struct sim_card *apdu;
     bool powered;
-    bool here; /* a card that comes and goes by itself: it is there now */
+    bool here;                  /* a card that comes and goes by itself: it is there now */
     void (*changed)(void *arg); /* called when that changes; NULL: nobody cares */
     void *changed_arg;
 

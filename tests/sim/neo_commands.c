@@ -98,7 +98,11 @@ static void mcu_uid(struct sim_model *m, const struct neo_cmd *c)
 
 static void product_type(struct sim_model *m, const struct neo_cmd *c)
 {
-    uint8_t tlv[6] = {0xDF, 0x60, 3, (uint8_t)(m->opt.product >> 16), (uint8_t)(m->opt.product >> 8 & 0xFF),
+    uint8_t tlv[6] = {0xDF,
+                      0x60,
+                      3,
+                      (uint8_t)(m->opt.product >> 16),
+                      (uint8_t)(m->opt.product >> 8 & 0xFF),
                       (uint8_t)(m->opt.product & 0xFF)};
 
     (void)c;

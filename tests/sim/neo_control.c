@@ -102,8 +102,7 @@ static bool insert(struct sim_model *m, const char *spec, FILE *reply)
     c = same ? m->pocket : neo_card_new(spec, why, sizeof why);
     if (c == NULL)
         return say(reply, false, why);
-    if (m->cards == NEO_FIELD_MAX ||
-        (m->cards > 0 && (c->kind != NEO_VICINITY || m->field[0]->kind != NEO_VICINITY))) {
+    if (m->cards == NEO_FIELD_MAX || (m->cards > 0 && (c->kind != NEO_VICINITY || m->field[0]->kind != NEO_VICINITY))) {
         if (!same)
             neo_card_free(c);
         return say(reply, false, "the field is taken");
@@ -250,6 +249,25 @@ static void count_cards(const struct sim_model *m, struct counters *c)
     counter(c, "sam1_activations", m->contact[1].activations);
 }
 
+static void reset_card(struct neo_card *c)
+{
+    if (c == NULL)
+        return;
+    c->activations = c->writes = c->value_ops = c->executions = 0;
+    c->tag.requests = c->tag.writes = c->tag.locks = 0;
+    memset(c->block_ops, 0, sizeof c->block_ops);
+}
+
+static void reset_counts(struct sim_model *m)
+{
+    memset(&m->count, 0, sizeof m->count);
+    for (size_t i = 0; i < m->cards; i++)
+        reset_card(m->field[i]);
+    reset_card(m->pocket);
+    for (size_t i = 0; i < NEO_CONTACTS; i++)
+        m->contact[i].activations = m->contact[i].executions = 0;
+}
+
 static bool count(struct sim_model *m, const char *args, FILE *reply)
 {
     const struct neo_counts *n = &m->count;
@@ -257,7 +275,7 @@ static bool count(struct sim_model *m, const char *args, FILE *reply)
     char code[8];
 
     if (strcmp(args, "reset") == 0) {
-        memset(&m->count, 0, sizeof m->count);
+        reset_counts(m);
         return say(reply, true, "ok");
     }
     counter(&c, "commands", n->commands);

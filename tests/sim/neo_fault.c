@@ -18,15 +18,22 @@ static const struct kind {
     int argument;
     bool execute; /* unless the test says otherwise */
 } kinds[] = {
-    {"drop", NEO_FAULT_DROP, ARG_NONE, true},       {"delay", NEO_FAULT_DELAY, ARG_DEC, true},
-    {"late", NEO_FAULT_LATE, ARG_NONE, true},       {"badcrc", NEO_FAULT_BADCRC, ARG_NONE, true},
-    {"flip", NEO_FAULT_FLIP, ARG_DEC, true},        {"cut", NEO_FAULT_CUT, ARG_DEC, true},
-    {"lose", NEO_FAULT_LOSE, ARG_DEC, true},        {"dup", NEO_FAULT_DUP, ARG_DEC, true},
-    {"noise", NEO_FAULT_NOISE, ARG_BYTES, true},    {"half", NEO_FAULT_HALF, ARG_NONE, true},
-    {"status", NEO_FAULT_STATUS, ARG_HEX, false},   {"boot", NEO_FAULT_BOOT, ARG_NONE, false},
+    {"drop", NEO_FAULT_DROP, ARG_NONE, true},
+    {"delay", NEO_FAULT_DELAY, ARG_DEC, true},
+    {"late", NEO_FAULT_LATE, ARG_NONE, true},
+    {"badcrc", NEO_FAULT_BADCRC, ARG_NONE, true},
+    {"flip", NEO_FAULT_FLIP, ARG_DEC, true},
+    {"cut", NEO_FAULT_CUT, ARG_DEC, true},
+    {"lose", NEO_FAULT_LOSE, ARG_DEC, true},
+    {"dup", NEO_FAULT_DUP, ARG_DEC, true},
+    {"noise", NEO_FAULT_NOISE, ARG_BYTES, true},
+    {"half", NEO_FAULT_HALF, ARG_NONE, true},
+    {"status", NEO_FAULT_STATUS, ARG_HEX, false},
+    {"boot", NEO_FAULT_BOOT, ARG_NONE, false},
     {"unsolicited", NEO_FAULT_UNSOLICITED, ARG_BYTES, true},
     {"wrongcmd", NEO_FAULT_WRONGCMD, ARG_NONE, true},
-    {"remove", NEO_FAULT_REMOVE, ARG_NONE, true},   {"hidlose", NEO_FAULT_HIDLOSE, ARG_DEC, true},
+    {"remove", NEO_FAULT_REMOVE, ARG_NONE, true},
+    {"hidlose", NEO_FAULT_HIDLOSE, ARG_DEC, true},
     {"hiddup", NEO_FAULT_HIDDUP, ARG_DEC, true},
 };
 

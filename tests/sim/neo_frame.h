@@ -12,13 +12,13 @@
 
 enum {
     NEO_HEADER_LEN = 10,
-    NEO_CMD_AT = 10,    /* command byte; the sub-command (commands) or the status (answers) follows */
-    NEO_LEN_AT = 12,    /* data length, big-endian */
+    NEO_CMD_AT = 10, /* command byte; the sub-command (commands) or the status (answers) follows */
+    NEO_LEN_AT = 12, /* data length, big-endian */
     NEO_DATA_AT = 14,
     NEO_FRAME_MAX = 1500,
     NEO_DATA_MAX = NEO_FRAME_MAX - NEO_DATA_AT - 2,
-    NEO_REPORT = 64,    /* report ID and 63 bytes */
-    NEO_HID_MAX = 4096  /* a message with legal padding around the frame */
+    NEO_REPORT = 64,   /* report ID and 63 bytes */
+    NEO_HID_MAX = 4096 /* a message with legal padding around the frame */
 };
 
 extern const uint8_t neo_header[NEO_HEADER_LEN];

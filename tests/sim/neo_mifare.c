@@ -24,10 +24,9 @@ static const struct data_rights {
 static const struct trailer_rights {
     uint8_t write_a, read_access, write_access, read_b, write_b;
 } trailer_rights[8] = {
-    {KEY_A, KEY_A, NEVER, KEY_A, KEY_A},   {KEY_A, KEY_A, KEY_A, KEY_A, KEY_A},
-    {NEVER, KEY_A, NEVER, KEY_A, NEVER},   {KEY_B, EITHER, KEY_B, NEVER, KEY_B},
-    {KEY_B, EITHER, NEVER, NEVER, KEY_B},  {NEVER, EITHER, KEY_B, NEVER, NEVER},
-    {NEVER, EITHER, NEVER, NEVER, NEVER},  {NEVER, EITHER, NEVER, NEVER, NEVER},
+    {KEY_A, KEY_A, NEVER, KEY_A, KEY_A},  {KEY_A, KEY_A, KEY_A, KEY_A, KEY_A},  {NEVER, KEY_A, NEVER, KEY_A, NEVER},
+    {KEY_B, EITHER, KEY_B, NEVER, KEY_B}, {KEY_B, EITHER, NEVER, NEVER, KEY_B}, {NEVER, EITHER, KEY_B, NEVER, NEVER},
+    {NEVER, EITHER, NEVER, NEVER, NEVER}, {NEVER, EITHER, NEVER, NEVER, NEVER},
 };
 
 unsigned neo_mf_sector(unsigned block)

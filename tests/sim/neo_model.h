@@ -90,11 +90,11 @@ enum { NEO_FAULTS = 16, NEO_FAULT_BYTES = 256, NEO_ANY = 0x10000 };
 
 struct neo_fault {
     enum neo_fault_kind kind;
-    unsigned number;  /* MS, K or NN */
-    unsigned times;   /* how often still; 0: for ever */
-    unsigned skip;    /* matching commands to let pass first */
-    unsigned cc, ss;  /* the command it waits for; NEO_ANY: all */
-    bool execute;     /* the command is executed all the same */
+    unsigned number; /* MS, K or NN */
+    unsigned times;  /* how often still; 0: for ever */
+    unsigned skip;   /* matching commands to let pass first */
+    unsigned cc, ss; /* the command it waits for; NEO_ANY: all */
+    bool execute;    /* the command is executed all the same */
     uint8_t bytes[NEO_FAULT_BYTES];
     size_t bytes_len;
 };

@@ -13,7 +13,7 @@
 enum flag {
     FLAG_INVENTORY = 0x04,
     FLAG_EXTENSION = 0x08,
-    FLAG_SELECT = 0x10, /* with the inventory flag: AFI present */
+    FLAG_SELECT = 0x10,  /* with the inventory flag: AFI present */
     FLAG_ADDRESS = 0x20, /* with the inventory flag: one slot */
     FLAG_OPTION = 0x40,
     FLAG_RFU = 0x80
@@ -319,10 +319,10 @@ static const struct command {
     bool programs; /* with the option flag the answer waits for a second EOF */
     enum error (*run)(struct tag15693 *t, struct exchange *x);
 } commands[] = {
-    {0x20, false, read_single},    {0x21, true, write_single},   {0x22, true, lock_block},
-    {0x23, false, read_multiple},  {0x24, true, write_multiple}, {0x25, false, select_tag},
-    {0x26, false, reset_to_ready}, {0x27, true, write_afi},      {0x28, true, lock_afi},
-    {0x29, true, write_dsfid},     {0x2A, true, lock_dsfid},     {0x2B, false, system_information},
+    {0x20, false, read_single},     {0x21, true, write_single},   {0x22, true, lock_block},
+    {0x23, false, read_multiple},   {0x24, true, write_multiple}, {0x25, false, select_tag},
+    {0x26, false, reset_to_ready},  {0x27, true, write_afi},      {0x28, true, lock_afi},
+    {0x29, true, write_dsfid},      {0x2A, true, lock_dsfid},     {0x2B, false, system_information},
     {0x2C, false, security_status},
 };
 

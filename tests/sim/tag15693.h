@@ -27,11 +27,11 @@ struct tag15693 {
     enum tag15693_state state;
 
     /* behaviour that differs between chips */
-    bool strict_select;             /* selected: answers requests with the select flag only */
-    uint8_t write_multiple_error;   /* 0: command 24 works; else the error code it answers */
-    uint8_t program_error;          /* 0: programming works; else 13 or 14 is answered and nothing changes */
-    bool no_system_info;            /* command 2B answers 01 */
-    unsigned write_ms;              /* time of one write or lock */
+    bool strict_select;           /* selected: answers requests with the select flag only */
+    uint8_t write_multiple_error; /* 0: command 24 works; else the error code it answers */
+    uint8_t program_error;        /* 0: programming works; else 13 or 14 is answered and nothing changes */
+    bool no_system_info;          /* command 2B answers 01 */
+    unsigned write_ms;            /* time of one write or lock */
 
     /* what a test looks at */
     unsigned long requests; /* requests this tag acted upon */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The test front and three APDU cards: "fake" answers a payment application's first steps as recorded, "fake-t0"
- * speaks T=0 with 61xx, "fake-mute" has no ATR.
+ * The test front and four APDU cards: "fake" answers a payment application's first steps as recorded, "fake-t0"
+ * speaks T=0 with 61xx, "fake-mute" has no ATR, "fake-async" is behind a socket, as it were.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "neo_rig.h"
@@ -83,8 +83,8 @@ static struct timer *next_timer(void)
     struct timer *next = NULL;
 
     for (size_t i = 0; i < TIMERS; i++) {
-        if (timers[i].id != 0 && (next == NULL || timers[i].due < next->due ||
-                                  (timers[i].due == next->due && timers[i].id < next->id)))
+        if (timers[i].id != 0 &&
+            (next == NULL || timers[i].due < next->due || (timers[i].due == next->due && timers[i].id < next->id)))
             next = &timers[i];
     }
     return next;
@@ -123,7 +123,14 @@ unsigned long rig_now(void)
 struct sim_card {
     unsigned long executions;
     bool t0;
+    sim_card_changed changed;
+    void *changed_arg;
+    sim_card_done done;
+    void *done_arg;
+    bool present;
 };
+
+static struct sim_card *async; /* the last one made */
 
 static struct sim_card *make(bool t0)
 {
@@ -214,15 +221,99 @@ static unsigned long executions(struct sim_card *c)
     return c->executions;
 }
 
+static struct sim_card *make_async(const char *options)
+{
+    (void)options;
+    async = make(false);
+    return async;
+}
+
+static void destroy_async(struct sim_card *c)
+{
+    async = NULL;
+    free(c);
+}
+
+static bool begin(struct sim_card *c, const uint8_t *apdu, size_t n, sim_card_done done, void *arg)
+{
+    (void)apdu;
+    (void)n;
+    assert_null(c->done); /* one at a time */
+    if (!c->present)
+        return false;
+    c->done = done;
+    c->done_arg = arg;
+    return true;
+}
+
+static void cancel(struct sim_card *c)
+{
+    c->done = NULL;
+}
+
+static void watch(struct sim_card *c, sim_card_changed changed, void *arg)
+{
+    c->changed = changed;
+    c->changed_arg = arg;
+}
+
+void rig_async_present(bool present)
+{
+    async->present = present;
+    async->changed(async->changed_arg, present);
+}
+
+bool rig_async_answer(const char *rapdu_hex)
+{
+    uint8_t rapdu[256];
+    size_t n = rig_unhex(rapdu_hex, rapdu, sizeof rapdu);
+    sim_card_done done = async->done;
+
+    if (done == NULL)
+        return false;
+    async->done = NULL;
+    done(async->done_arg, rapdu, n);
+    return true;
+}
+
 const struct sim_card_ops *sim_card_find(const char *name)
 {
     static const struct sim_card_ops cards[] = {
-        {.name = "fake", .create = make_t1, .destroy = destroy, .atr = atr_t1, .power = power, .reset = reset,
-         .execute = execute, .executions = executions},
-        {.name = "fake-t0", .create = make_t0, .destroy = destroy, .atr = atr_t0, .power = power, .reset = reset,
-         .execute = execute, .executions = executions},
-        {.name = "fake-mute", .create = make_t1, .destroy = destroy, .atr = atr_none, .power = power, .reset = reset,
-         .execute = execute, .executions = executions},
+        {.name = "fake",
+         .create = make_t1,
+         .destroy = destroy,
+         .atr = atr_t1,
+         .power = power,
+         .reset = reset,
+         .execute = execute,
+         .executions = executions},
+        {.name = "fake-t0",
+         .create = make_t0,
+         .destroy = destroy,
+         .atr = atr_t0,
+         .power = power,
+         .reset = reset,
+         .execute = execute,
+         .executions = executions},
+        {.name = "fake-mute",
+         .create = make_t1,
+         .destroy = destroy,
+         .atr = atr_none,
+         .power = power,
+         .reset = reset,
+         .execute = execute,
+         .executions = executions},
+        {.name = "fake-async",
+         .create = make_async,
+         .destroy = destroy_async,
+         .atr = atr_t1,
+         .power = power,
+         .reset = reset,
+         .execute = execute,
+         .executions = executions,
+         .begin = begin,
+         .cancel = cancel,
+         .watch = watch},
     };
 
     for (size_t i = 0; i < sizeof cards / sizeof cards[0]; i++) {

@@ -53,4 +53,9 @@ const char *rig_next(unsigned ms);
 const char *rig_control(const char *verb, const char *args);
 unsigned long rig_count(const char *key);
 
+/* The card "fake-async", made last: it comes, goes and answers when the test says so. */
+void rig_async_present(bool present);
+/* Answers the APDU begun; false if none is (or it was cancelled). */
+bool rig_async_answer(const char *rapdu_hex);
+
 #endif

@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
-#define OK "00:"
-#define PASS_ON() assert_string_equal(rig_ask("2C01", "01"), OK)
+#define OK                    "00:"
+#define PASS_ON()             assert_string_equal(rig_ask("2C01", "01"), OK)
 #define ASK(code, data, want) assert_string_equal(rig_ask(code, data), want)
 #define CTL(verb, args, want) assert_string_equal(rig_control(verb, args), want)
 
@@ -186,9 +186,9 @@ static void test_order_of_checks(void **state)
     expect_frame("180400002643");
     feed_frame("2C010001011919");
     expect_frame("2C040000C05B");
-    ASK("7777", "", "02:");   /* unknown command */
-    ASK("2C77", "", "03:");   /* unknown sub-command, before the mode */
-    ASK("2C02", "", "0C:");   /* the mode, before the length */
+    ASK("7777", "", "02:"); /* unknown command */
+    ASK("2C77", "", "03:"); /* unknown sub-command, before the mode */
+    ASK("2C02", "", "0C:"); /* the mode, before the length */
     ASK("2801", "01", "0C:");
     ASK("0B01", "01", "0C:");
     ASK("2C01", "02", "05:");
@@ -228,7 +228,8 @@ static void test_crc_options(void **state)
     expect_frame(answer(32));
     CTL("option", "crc=swapped-all", "ok");
     ASK("2C05", "", "04:");
-    feed_frame("2C0100010138" "0D"); /* neither order */
+    feed_frame("2C0100010138"
+               "0D"); /* neither order */
     expect_frame("2C040000C05B");
     feed_frame("2C01000101191D");
     expect_frame(answer(32));
@@ -417,8 +418,10 @@ static void test_hid_keyboard(void **state)
     (void)state;
     rig_start("link=hid,keyboard=1,pid=3531");
     assert_int_equal(sim_neo.usb(rig_model())->descriptors[18 + 9 + 6], 1);
-    assert_true(rig_control_transfer("2109010300000900", "0156" "69564F74656368"));
-    assert_true(rig_control_transfer("2109010300000900", "013200180100" "00B3CD"));
+    assert_true(rig_control_transfer("2109010300000900", "0156"
+                                                         "69564F74656368"));
+    assert_true(rig_control_transfer("2109010300000900", "013200180100"
+                                                         "00B3CD"));
     assert_int_equal(rig_count("commands"), 1);
     assert_int_equal(rig_out_len(), 0);
 }
@@ -659,7 +662,9 @@ static void test_desfire(void **state)
     assert_memory_equal(rig_ask("2C02", "0014"), "00:01", 5);
     ASK("2C03", "9060000000", "00:0401010100180591AF");
     ASK("2C03", "90AF000000", "00:0401010104180591AF");
-    ASK("2C03", "90AF000000", "00:04A1B2C3D4E5F6BA14641370231191" "00");
+    ASK("2C03", "90AF000000",
+        "00:04A1B2C3D4E5F6BA14641370231191"
+        "00");
     ASK("2C03", "60", "00:AF04010101001805");
     ASK("2C03", "51", "00:1C");
 }
@@ -738,23 +743,33 @@ static void test_mifare_many_blocks(void **state)
     CTL("insert", "mifare1k,keyb=A0A1A2A3A4A5", "ok");
     assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
     ASK("2C06", "0401" FF_KEY, OK);
-    ASK("2C08", "320611111111111111111111111111111111" "22222222222222222222222222222222", OK); /* 6 and 8: not 7 */
+    ASK("2C08",
+        "320611111111111111111111111111111111"
+        "22222222222222222222222222222222",
+        OK); /* 6 and 8: not 7 */
     CTL("mem", "read 8", "22222222222222222222222222222222");
     CTL("mem", "read 7", "FFFFFFFFFFFFFF078069A0A1A2A3A4A5");
     ASK("2C07", "3206", "00:1111111111111111111111111111111122222222222222222222222222222222");
     assert_int_equal(strlen(rig_ask("2C07", "3F01")), 3 + 2 * 15 * 16);
-    ASK("2C07", "3306", "00:1111111111111111111111111111111122222222222222222222222222222222"
-                        "00000000000000000000000000000000");
+    ASK("2C07", "3306",
+        "00:1111111111111111111111111111111122222222222222222222222222222222"
+        "00000000000000000000000000000000");
     ASK("2C07", "3240", "0A:");
     ASK("2C07", "323E", "0A:"); /* the second block would be behind the end */
-    ASK("2C08", "3206" "11111111111111111111111111111111", "05:");
+    ASK("2C08",
+        "3206"
+        "11111111111111111111111111111111",
+        "05:");
     ASK("2C07", "3006", "05:");
     ASK("2C07", "4106", "05:");
     ASK("2C08", "310000000000000000000000000000000000", "0A:"); /* the manufacturer's block */
     assert_int_equal(rig_count("writes"), 2);
     CTL("swap", "mifare4k", "ok");
     assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
-    ASK("2C08", "32EE11111111111111111111111111111111" "22222222222222222222222222222222", OK); /* 238 and 240 */
+    ASK("2C08",
+        "32EE11111111111111111111111111111111"
+        "22222222222222222222222222222222",
+        OK); /* 238 and 240 */
     CTL("mem", "read 240", "22222222222222222222222222222222");
     CTL("swap", "mini", "ok");
     assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
@@ -803,14 +818,27 @@ static void test_access_rights(void **state)
     snprintf(line, sizeof line, "00:000000000000%s000000000000", access_bytes(groups));
     ASK("2C07", "3107", line);
     CTL("mem", "write 5 0A000000F5FFFFFF0A00000005FA05FA", "ok");
-    ASK("2C0A", "B10504" "01000000", "0A:05FC"); /* 110: only key B may increment */
-    ASK("2C0A", "310504" "01000000", OK);
+    ASK("2C0A",
+        "B10504"
+        "01000000",
+        "0A:05FC"); /* 110: only key B may increment */
+    ASK("2C0A",
+        "310504"
+        "01000000",
+        OK);
     ASK("2C06", "0402B0B1B2B3B4B5", OK);
-    ASK("2C0A", "B10504" "05000000", OK);
+    ASK("2C0A",
+        "B10504"
+        "05000000",
+        OK);
     CTL("value", "5", "value=14 addr=05 ops=2");
     ASK("2C08", "310411111111111111111111111111111111", OK);
     ASK("2C07", "3106", "0A:");
-    ASK("2C08", "3107C0C1C2C3C4C5" "00000000" "D0D1D2D3D4D5", OK); /* 011 with key B: all parts, and a dead sector */
+    ASK("2C08",
+        "3107C0C1C2C3C4C5"
+        "00000000"
+        "D0D1D2D3D4D5",
+        OK); /* 011 with key B: all parts, and a dead sector */
     ASK("2C06", "0402D0D1D2D3D4D5", OK);
     ASK("2C07", "3104", "0A:");
     CTL("mem", "read 7", "C0C1C2C3C4C500000000D0D1D2D3D4D5");
@@ -827,11 +855,19 @@ static void test_trailer_parts(void **state)
     CTL("insert", line, "ok");
     assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
     ASK("2C06", "0402B0B1B2B3B4B5", OK);
-    ASK("2C08", "3107111111111111" "FF078069" "222222222222", OK); /* 101: only the access bits change */
+    ASK("2C08",
+        "3107111111111111"
+        "FF078069"
+        "222222222222",
+        OK); /* 101: only the access bits change */
     CTL("mem", "read 7", "A0A1A2A3A4A5FF078069B0B1B2B3B4B5");
     CTL("mem", "write 7 A0A1A2A3A4A57E178869B0B1B2B3B4B5", "ok"); /* trailer 100 */
     ASK("2C06", "0401A0A1A2A3A4A5", OK);
-    ASK("2C08", "3107111111111111" "FF078069" "222222222222", "0A:");
+    ASK("2C08",
+        "3107111111111111"
+        "FF078069"
+        "222222222222",
+        "0A:");
 }
 
 #define VALUE_1987 "8719000078E6FFFF8719000000FF00FF"
@@ -877,11 +913,21 @@ static void test_purse_own_keys(void **state)
     purse_card("aftererror=stay");
     CTL("mem", "write 19 112233445566FF078069FFFFFFFFFFFF", "ok");
     ASK("2C0A", "31100401000000", "0A:10FC"); /* the stored key is wrong now */
-    ASK("2C0A", "32100B01000000" "01112233445566" "12081001112233445566", OK);
+    ASK("2C0A",
+        "32100B01000000"
+        "01112233445566"
+        "12081001112233445566",
+        OK);
     CTL("value", "18", "value=6534 addr=00 ops=1");
     ASK("2C0A", "31100401000000", OK); /* the key of a function block has become the stored one */
-    ASK("2C0A", "31120810" "03112233445566", "05:");
-    ASK("2C0A", "31100B01000000" "01FFFFFFFFFFFF", "0A:10FC");
+    ASK("2C0A",
+        "31120810"
+        "03112233445566",
+        "05:");
+    ASK("2C0A",
+        "31100B01000000"
+        "01FFFFFFFFFFFF",
+        "0A:10FC");
     CTL("value", "16", "value=6533 addr=00 ops=2");
 }
 
@@ -889,10 +935,15 @@ static void test_purse_failures(void **state)
 {
     (void)state;
     purse_card("aftererror=stay");
-    ASK("2C0A", "32100401000000" "140110", "0A:14FC"); /* backup into another sector: the debit stays */
+    ASK("2C0A",
+        "32100401000000"
+        "140110",
+        "0A:14FC"); /* backup into another sector: the debit stays */
     CTL("value", "16", "value=6534 addr=00 ops=1");
     CTL("mem", "write 17 00000000000000000000000000000000", "ok");
-    rig_send("2C0A", "33100401000000" "110401000000" "120401000000");
+    rig_send("2C0A", "33100401000000"
+                     "110401000000"
+                     "120401000000");
     assert_string_equal(rig_next(0), "2C:0A:11FC"); /* stops at the block that is no value */
     CTL("value", "16", "value=6533 addr=00 ops=2");
     CTL("value", "18", "value=6536 addr=00 ops=0");
@@ -919,7 +970,8 @@ static void test_purse_failures(void **state)
     assert_memory_equal(rig_ask("2C07", "3111"), OK, 3);
 }
 
-/* ---- Ultralight, FeliCa, Topaz ------------------------------------------------------------------------------------ */
+/* ---- Ultralight, FeliCa, Topaz ------------------------------------------------------------------------------------
+ */
 
 static void test_ultralight(void **state)
 {
@@ -932,20 +984,31 @@ static void test_ultralight(void **state)
     feed_frame("2C07000241040301");
     assert_memory_equal(rig_out() + 28, "01020304", 8);
     ASK("2C07", "410E", "00:0000000000000000041122BF33445566"); /* wraps to page 0 */
-    ASK("2C08", "420E" "0A0B0C0D" "0E0F1011", OK);
+    ASK("2C08",
+        "420E"
+        "0A0B0C0D"
+        "0E0F1011",
+        OK);
     ASK("2C07", "410F", "00:0E0F1011041122BF3344556644480000");
     assert_int_equal(strlen(rig_ask("2C07", "4203")), 3 + 64);
     ASK("2C07", "4110", "0A:");
     ASK("2C07", "420D", "0A:"); /* the second read starts behind the end */
-    ASK("2C08", "4104" "0102030405", "05:");
+    ASK("2C08",
+        "4104"
+        "0102030405",
+        "05:");
     ASK("2C08", "410001020304", "0A:");
     ASK("2C08", "410301000000", OK);
     ASK("2C08", "410302000000", OK);
     CTL("mem", "read 3", "03000000"); /* one time programmable: bits add up */
-    ASK("2C08", "410200001000", OK);  /* locks page 4 */
+    ASK("2C08", "410200001001", OK);  /* locks pages 4 and 8 */
+    ASK("2C08", "410200000002", OK);  /* 9 as well: lock bits add up */
+    CTL("mem", "read 2", "44481003");
     ASK("2C08", "410401020304", "0A:");
     ASK("2C06", "0401" FF_KEY, "05:");
-    ASK("2C04", "1E00002968010F3004", "00:0000000080010203040000000000000000000000" "00");
+    ASK("2C04", "1E00002968010F3004",
+        "00:0000000080010203040000000000000000000000"
+        "00");
     ASK("2C04", "1E000029680103A20500000002", "08:E500000000"); /* no CRC in it: no answer */
     CTL("mem", "read 5", "00000000");
     ASK("2C04", "1E00002968010FA20500000001", "0A:FE000000080A"); /* the ACK has none to check */
@@ -956,6 +1019,8 @@ static void test_ultralight(void **state)
     assert_memory_equal(rig_ask("2C02", "0014"), "00:04", 5);
     ASK("2C04", "1E00002968010F60", "00:00000000400004040201000F03");
     ASK("2C04", "1E00002968010F3A0001", "00:0000000040041122BF33445566");
+    ASK("2C04", "1E00002968010F3A2C2C", "00:000000002000000000");
+    ASK("2C04", "1E00002968010F3A2C2D", "0A:EA0000000804");
 }
 
 static void test_tag2_commands(void **state)
@@ -988,18 +1053,24 @@ static void test_felica(void **state)
     CTL("insert", "felica", "ok");
     ASK("2C41", "06010900018001", "0A:"); /* not polled */
     feed_frame("2C4400060500FFFF01015DD0");
-    assert_string_equal(rig_next(0), "2C:00:01012E3D4C5B6A798800F1000000014300" "88B4");
+    assert_string_equal(rig_next(0), "2C:00:01012E3D4C5B6A798800F1000000014300"
+                                     "88B4");
     ASK("2C44", "0600FFFF0101", "05:");
     ASK("2C44", "050012340101", "08:");
     ASK("2C40", "FF01", "00:0C012E3D4C5B6A7988");
-    ASK("2C41", "08010900018001" "00112233445566778899AABBCCDDEEFF", "00:0000");
+    ASK("2C41",
+        "08010900018001"
+        "00112233445566778899AABBCCDDEEFF",
+        "00:0000");
     ASK("2C41", "06010900018001", "00:00000100112233445566778899AABBCCDDEEFF");
     ASK("2C41", "0601090001000100", "00:00000100112233445566778899AABBCCDDEEFF");
-    ASK("2C44", "0F06012E3D4C5B6A7988010900018001",
-        "00:07012E3D4C5B6A798800000100112233445566778899AABBCCDDEEFF");
+    ASK("2C44", "0F06012E3D4C5B6A7988010900018001", "00:07012E3D4C5B6A798800000100112233445566778899AABBCCDDEEFF");
     ASK("2C41", "06010900018020", "00:01A8");
     ASK("2C40", "41010900018001", "00:00000100112233445566778899AABBCCDDEEFF");
-    ASK("2C40", "42010900018001" "11111111111111111111111111111111", OK);
+    ASK("2C40",
+        "42010900018001"
+        "11111111111111111111111111111111",
+        OK);
     CTL("mem", "read 1", "11111111111111111111111111111111");
     ASK("2C43", "060101", "0A:");
     ASK("2C42", "00112233445566778899AABBCCDDEEFF", "0A:");
@@ -1026,9 +1097,16 @@ static void test_topaz(void **state)
     CTL("swap", "topaz512", "ok");
     ASK("2C40", "FF01", "00:0A01020304");
     assert_int_equal(strlen(rig_ask("2C40", "1500")), 3 + 2 * 129);
+    assert_int_equal(strlen(rig_ask("2C40", "1503")), 3 + 2 * 129);
+    ASK("2C40", "1504", "0A:");
+    ASK("2C40", "17400102030405060708", "0A:");
+    ASK("2C40", "173F0102030405060708", "00:3F0102030405060708");
+    ASK("2C40", "183F1010101010101010", "00:3F1112131415161718");
+    assert_int_equal(rig_count("writes"), 5);
 }
 
-/* ---- raw exchange -------------------------------------------------------------------------------------------------- */
+/* ---- raw exchange --------------------------------------------------------------------------------------------------
+ */
 
 static void test_raw_mifare(void **state)
 {
@@ -1047,10 +1125,12 @@ static void test_raw_mifare(void **state)
     expect_frame(answer(41));
     rig_send("2C04", "1E000029680007A004");
     expect_frame(answer(39));
-    rig_send("2C04", "1E000029680003" "44444444444444444444444444444444");
+    rig_send("2C04", "1E000029680003"
+                     "44444444444444444444444444444444");
     rig_wait(101);
     expect_frame(answer(43)); /* without a CRC the card hears nothing */
-    rig_send("2C04", "1E00002968000F" "44444444444444444444444444444444");
+    rig_send("2C04", "1E00002968000F"
+                     "44444444444444444444444444444444");
     assert_string_equal(rig_next(0), "2C:0A:FE000000080A");
     CTL("mem", "read 4", "44444444444444444444444444444444");
     rig_send("2C04", "1E00002968010F3008");
@@ -1098,7 +1178,11 @@ static void test_sak_probe(void **state)
     start_pass("");
     CTL("insert", "mifare4k", "ok");
     assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
-    ASK("2C04", "1E0000006A00075000", "08:E500000000");
+    ASK("2C04", "1E00002968010330040000", "08:E500000000"); /* the host's own CRC, wrong */
+    ASK("2C04",
+        "1E00002968010350"
+        "0057CD",
+        "08:E500000000");                             /* HLTA with the CRC of ISO 14443-3 */
     ASK("2C04", "1E000002001D0326", "08:E500000000"); /* REQA does not wake it */
     ASK("2C04", "1E000002001D0352", "00:00000000100200");
     ASK("2C04", "1E0000020000039320", "00:00000000280102030404");
@@ -1127,7 +1211,8 @@ static void test_type_b_raw(void **state)
     ASK("2C04", "1E00002968012C050008", "00:0000000060501122334400000000718071");
 }
 
-/* ---- ISO 15693 through the reader ----------------------------------------------------------------------------------- */
+/* ---- ISO 15693 through the reader -----------------------------------------------------------------------------------
+ */
 
 static void test_vicinity(void **state)
 {
@@ -1151,19 +1236,34 @@ static void test_vicinity(void **state)
     ASK("2C04", "1E00002968012C260100", "0A:E800000000"); /* two tags at once */
     ASK("2C04", "1E00002968012C2601040D", "00:000000005000001D9F3759500104E0");
     ASK("2C04", "1E00002968012C2601040E", "00:000000005000002E9F3759500104E0");
-    ASK("2C04", "1E00002968012C260104" "01", "08:E500000000");
+    ASK("2C04",
+        "1E00002968012C260104"
+        "01",
+        "08:E500000000");
     CTL("option", "iso15693=drivercrc", "ok");
     ASK("2C04", "1E00002968012C2601040D", "0A:FE00000000");
     CTL("mem", "read 10 1", "00000000");
     ASK("2801", "00", OK);
     ASK("2C04", "1E000029680100260100F60A", "08:E500000000"); /* no field */
+    CTL("insert", "mifare1k", "!the field is taken");
+    CTL("option", "iso15693=crc3309", "ok");
+    ASK("2801", "01", OK);
+    ASK("2C04", "1E00002968012C22021D9F3759500104E0", "08:E500000000");
+    ASK("2C04", "1E00002968012C22022E9F3759500104E0", "08:E500000000");
+    ASK("2C04", "1E00002968012C260100", "08:E500000000"); /* both are quiet */
+    ASK("2801", "00", OK);
+    ASK("2801", "01", OK);
+    ASK("2C04", "1E00002968012C260100", "0A:E800000000"); /* the field was off: both are ready again */
+    CTL("swap", "mifare1k", "ok");
+    CTL("insert", "tag15693", "!the field is taken");
     CTL("remove", "", "ok");
     CTL("option", "vicinitytype=0E", "ok");
     CTL("insert", "tag15693", "ok");
     ASK("2C02", "0014", "00:0E1D9F3759500104E0");
 }
 
-/* ---- contact ------------------------------------------------------------------------------------------------------- */
+/* ---- contact -------------------------------------------------------------------------------------------------------
+ */
 
 static void test_contact(void **state)
 {
@@ -1203,7 +1303,70 @@ static void test_contact(void **state)
     ASK("2C13", "2000B0000000", "05:");
 }
 
-/* ---- faults and frames nobody asked for ------------------------------------------------------------------------------ */
+/* ---- cards behind a socket ------------------------------------------------------------------------------------------
+ */
+
+static void test_async_contactless(void **state)
+{
+    (void)state;
+    start_pass("fwt=30");
+    CTL("insert", "iso:fake-async", "ok");
+    ASK("2C02", "0014", "08:"); /* nobody is connected */
+    rig_send("2C02", "0114");
+    rig_wait(500);
+    rig_async_present(true);
+    assert_string_equal(rig_next(0), "2C:00:0104A1B2C3D4E5F6");
+    rig_send("2C03", "00B0000000");
+    assert_string_equal(rig_next(5000), "");
+    assert_true(rig_async_answer("01029000"));
+    assert_string_equal(rig_next(0), "2C:00:01029000");
+    rig_send("2C03", "00B0000000");
+    assert_true(rig_async_answer("")); /* silence */
+    assert_string_equal(rig_next(30), "2C:08:");
+    rig_send("2C03", "00B0000000");
+    CTL("remove", "", "ok");
+    assert_false(rig_async_answer("9000")); /* cancelled */
+    assert_string_equal(rig_next(30), "2C:08:");
+    CTL("insert", "same", "ok");
+    assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
+    rig_async_present(false);
+    ASK("2C03", "00B0000000", "08:");
+    rig_async_present(true);
+    ASK("2C03", "00B0000000", "08:"); /* there again, but the session is lost */
+    assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
+    rig_send("2C03", "00B0000000");
+    sim_neo.power(rig_model(), false);
+    assert_false(rig_async_answer("9000"));
+    assert_int_equal(rig_count("executions"), 4);
+}
+
+static void test_async_contact(void **state)
+{
+    (void)state;
+    start_pass("fwt=30");
+    CTL("icc", "insert fake-async", "ok");
+    ASK("2C12", "20", "08:");
+    rig_async_present(true);
+    ASK("2C12", "20", "00:3B828001AABB10");
+    rig_send("2C13", "2000B0000000");
+    assert_true(rig_async_answer("9000"));
+    assert_string_equal(rig_next(0), "2C:00:9000");
+    rig_send("2C13", "2000B0000000");
+    rig_async_present(false);
+    assert_string_equal(rig_next(30), "2C:08:");
+    assert_false(rig_async_answer("9000"));
+    ASK("2C13", "2000B0000000", "08:");
+    rig_async_present(true);
+    ASK("2C13", "2000B0000000", "0A:"); /* another card for all the reader knows: not powered */
+    ASK("2C12", "20", "00:3B828001AABB10");
+    rig_send("2C13", "2000B0000000");
+    CTL("icc", "remove", "ok");
+    assert_string_equal(rig_next(30), "2C:08:");
+    assert_int_equal(rig_count("icc_executions"), 3);
+}
+
+/* ---- faults and frames nobody asked for
+ * ------------------------------------------------------------------------------ */
 
 static void test_fault_bytes(void **state)
 {
@@ -1250,8 +1413,16 @@ static void test_fault_wrong_command(void **state)
     CTL("fault", "flip", "!bad fault");
     CTL("fault", "drop at=123", "!bad fault");
     CTL("fault", "noise=XY", "!bad fault");
+    CTL("fault", "drop exec=2", "!bad fault");
+    CTL("fault", "drop often", "!bad fault");
     assert_int_equal(rig_count("armed"), 0);
     assert_int_equal(rig_count("faults"), 2);
+    for (int i = 0; i < 16; i++)
+        CTL("fault", "badcrc at=99", "ok");
+    CTL("fault", "badcrc", "!too many faults");
+    assert_int_equal(rig_count("armed"), 16);
+    CTL("fault", "clear", "ok");
+    assert_int_equal(rig_count("armed"), 0);
 }
 
 static void test_fault_time(void **state)
@@ -1456,6 +1627,8 @@ int main(void)
         TEST(test_type_b_raw),
         TEST(test_vicinity),
         TEST(test_contact),
+        TEST(test_async_contactless),
+        TEST(test_async_contact),
         TEST(test_fault_bytes),
         TEST(test_fault_wrong_command),
         TEST(test_fault_time),

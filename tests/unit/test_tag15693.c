@@ -18,7 +18,7 @@
 #define UID_AA "AA9C3759500104E0"
 #define UID_1D "1D9F3759500104E0"
 #define UID_C7 "C7C23759500104E0"
-#define DONE "0078F0"
+#define DONE   "0078F0"
 
 static struct tag15693 tag;
 static unsigned slot, took;
@@ -94,7 +94,9 @@ static void test_crc(void **state)
     (void)state;
     assert_int_equal(tag15693_crc((const uint8_t *)"123456789", 9), 0x906E);
     make(UID_5F);
-    AIR("070100" "1154", ""); /* a wrong CRC is not answered */
+    AIR("070100"
+        "1154",
+        ""); /* a wrong CRC is not answered */
     AIR("0701", "");
 }
 
@@ -115,13 +117,14 @@ static void test_recorded_blocks(void **state)
 {
     (void)state;
     make(UID_1D);
-    AIR("63201D9F3759500104E00A0899", "0000000000008FF7");         /* I05, I06 */
-    AIR("23211D9F3759500104E00A112233444A18", DONE);               /* I08, I11 */
-    AIR("63201D9F3759500104E00A0899", "000011223344FC06");         /* I07 */
-    AIR("23211D9F3759500104E00B55667788243F", DONE);               /* I09 */
-    AIR("23211D9F3759500104E00C99AABBCC066B", DONE);               /* I10 */
+    AIR("63201D9F3759500104E00A0899", "0000000000008FF7");             /* I05, I06 */
+    AIR("23211D9F3759500104E00A112233444A18", DONE);                   /* I08, I11 */
+    AIR("63201D9F3759500104E00A0899", "000011223344FC06");             /* I07 */
+    AIR("23211D9F3759500104E00B55667788243F", DONE);                   /* I09 */
+    AIR("23211D9F3759500104E00C99AABBCC066B", DONE);                   /* I10 */
     AIR("63231D9F3759500104E00A019393", "000011223344005566778822B1"); /* I13, I15 */
-    AIR("63231D9F3759500104E00A0208A1", "000011223344005566778800" "99AABBCCEE7D"); /* I14, I30 */
+    AIR("63231D9F3759500104E00A0208A1", "000011223344005566778800"
+                                        "99AABBCCEE7D"); /* I14, I30 */
     assert_int_equal(tag.writes, 3);
     AIR("23241D9F3759500104E009050101010102020202030303030404040405050505B381", "010F68EE"); /* I16, I17 */
     assert_int_equal(tag.writes, 3);
@@ -149,7 +152,9 @@ static void test_recorded_locks_and_states(void **state)
     AIR("232B1D9F3759500104E076DE", "000F1D9F3759500104E011001B0301515C"); /* I24, I28 */
     make(UID_C7);
     ASK("232B" UID_C7, "000FC7C23759500104E000001B0301");
-    AIR("022B3F" "2F", ""); /* whatever this is, its CRC is wrong */
+    AIR("022B3F"
+        "2F",
+        ""); /* whatever this is, its CRC is wrong */
 }
 
 static void test_recorded_information(void **state)
@@ -272,7 +277,9 @@ static void test_locks(void **state)
     ASK("02210501020304", "0112");
     ASK("42230402", "00000000000001000000000000000000");
     ASK("022C0402", "00000100");
-    ASK("02240401" "0102030405060708", "0112"); /* nothing of it is written */
+    ASK("02240401"
+        "0102030405060708",
+        "0112"); /* nothing of it is written */
     ASK("022004", "0000000000");
     ASK("0228", "00");
     ASK("0228", "0111");
@@ -293,15 +300,23 @@ static void test_write_multiple(void **state)
     (void)state;
     make(UID_1D);
     set("writems", "7");
-    ASK("2324" UID_1D "0904" "0101010102020202030303030404040405050505", "00");
+    ASK("2324" UID_1D "0904"
+        "0101010102020202030303030404040405050505",
+        "00");
     assert_int_equal(took, 35);
     assert_int_equal(tag.writes, 5);
     ASK("02200D", "0005050505");
-    ASK("02241B01" "0101010102020202", "0110");
+    ASK("02241B01"
+        "0101010102020202",
+        "0110");
     set("wm", "01");
-    ASK("02240000" "01010101", "0101");
+    ASK("02240000"
+        "01010101",
+        "0101");
     set("wm", "0F");
-    ASK("02240000" "01010101", "010F");
+    ASK("02240000"
+        "01010101",
+        "010F");
     assert_int_equal(tag.writes, 5);
 }
 
