@@ -5,10 +5,11 @@
  * for ever, under no deadline: the engine must come to an end by its own bounds.
  *
  * A checker of its own watches what the engine sends and knows what the card has said:
- *   - every block sent is well formed, with an EDC of one and the same form once the card's form is known;
+ *   - every block sent is well formed;
  *   - I-blocks carry the command in order, cut by IFSC; one leaves a second time only right after an R-block that asks
  *     for it, and none after a resynchronisation;
- *   - the response is what was in the card's I-blocks, nothing is written past its buffer (it is exactly as large).
+ *   - the response is what was in the card's I-blocks, each once (checked with LRC, where there is no form of the EDC
+ * to be learnt); nothing is written past its buffer (it is exactly as large).
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "card/apdu.h"
 #include "card/t1.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -36,7 +38,11 @@ struct card {
     uint8_t answer[T1_BLOCK_MAX];
     size_t answer_len; /* 0: no valid block was the last answer */
     unsigned long exchanges;
+    unsigned nr;     /* N(S) of the card's next I-block */
+    size_t said_len; /* bytes of said[] */
 };
+
+static uint8_t said[RAPDU_MAX + 254]; /* not in struct card: that is cleared for each input */
 
 static void check(int ok)
 {
@@ -250,6 +256,25 @@ static enum result say(struct card *c, const uint8_t *block, uint8_t *out, size_
     }
 }
 
+/* Notes what a valid answer to block brings: data, or the state after reset. */
+static void note_answer(struct card *c, const uint8_t *block)
+{
+    const uint8_t *a = c->answer;
+
+    if (block[1] == 0xC0 && a[1] == 0xE0 && a[2] == 0)
+        c->nr = 0;
+    if (block[1] >= 0xC0 && (block[1] & 0x20) == 0)
+        return;
+    if (a[1] >= 0x80 || a[1] & 0x1F || (a[1] >> 6 & 1) != (uint8_t)c->nr)
+        return;
+    if (!c->started || block[1] == 0xE2 || c->offset + c->chunk < c->n)
+        return;
+    c->nr ^= 1;
+    check(c->said_len + a[2] <= sizeof said);
+    memcpy(said + c->said_len, a + 3, a[2]);
+    c->said_len += a[2];
+}
+
 static enum result exchange(void *arg, const uint8_t *block, size_t n, uint8_t *answer, size_t cap, size_t *got,
                             unsigned wtx, deadline_t until)
 {
@@ -271,6 +296,7 @@ static enum result exchange(void *arg, const uint8_t *block, size_t n, uint8_t *
         edc_in_any_form(c, out, 3u + out[2], len)) {
         memcpy(c->answer, out, len);
         c->answer_len = len;
+        note_answer(c, block);
     }
     return r;
 }
@@ -291,9 +317,16 @@ static void one_apdu(struct card *c, struct t1 *t)
     c->apdu = apdu;
     c->offset = c->chunk = c->answer_len = 0;
     c->repeats = 0;
+    c->said_len = 0;
     c->exchanges = 0;
     c->started = c->resynched = c->fatal = false;
     r = t1_transmit(t, apdu, c->n, response, cap, &len, DEADLINE_NEVER);
+    if (!c->crc && r == R_SUCCESS)
+        check(len == c->said_len && memcmp(response, said, len) == 0);
+    if (!c->crc && r == R_SPACE)
+        check(c->said_len > cap);
+    if (!c->crc && r == R_COMM && c->started && !c->resynched)
+        check(c->said_len < 2); /* the one failure after which card and engine are still in step */
     check(len <= cap && (r == R_SUCCESS ? len >= 2 : len == 0));
     check(r != R_SUCCESS || (c->started && !c->resynched && c->offset + c->chunk == c->n));
     check(!was_dead || (c->exchanges == 0 && r == R_COMM));
@@ -304,13 +337,14 @@ static void one_apdu(struct card *c, struct t1 *t)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct card c = {.in = data, .left = size};
+    struct card c;
     struct atr_info atr = {0};
     struct t1 t;
     unsigned flags;
 
     if (size < 4)
         return 0;
+    c = (struct card){.in = data, .left = size};
     flags = next(&c);
     c.crc = atr.t1_crc = flags & 1;
     c.form = flags >> 1 & 3;

@@ -219,6 +219,7 @@ static const struct read_row read_rows[] = {
     {"T=15 first, against the rules", "3B 80 0F 8F", 0x01, 0, -1, 32, 4, 13, false, false, ""},
     {"T=14", "3B 80 0E 8E", 0x4000, 14, -1, 32, 4, 13, false, false, ""},
     {"TCK wrong", "3B 80 80 01 02", 0x03, 0, -1, 32, 4, 13, false, true, ""},
+    {"T=0 and T=15 only: TCK owed, and wrong", "3B 80 80 1F 03 1D", 0x01, 0, -1, 32, 4, 13, false, true, ""},
     {"TCK missing", "3B 80 80 01", 0x03, 0, -1, 32, 4, 13, false, true, ""},
     {"a TCK that T=0 does not owe", "3B 00 00", 0x01, 0, -1, 32, 4, 13, false, false, ""},
     {"a byte behind the TCK", "3B 80 80 01 01 90", 0x03, 0, -1, 32, 4, 13, false, false, ""},
