@@ -44,7 +44,9 @@ void device_input(void *device)
     struct device *d = device;
 
     pthread_mutex_lock(&d->mutex);
-    if (!d->busy) /* else the owner takes it, or device_release wakes */
+    if (d->busy)
+        d->input_missed = true; /* the owner takes it, or device_release wakes */
+    else
         wake_all_locked(d);
     pthread_mutex_unlock(&d->mutex);
 }
@@ -101,22 +103,34 @@ enum result device_acquire(struct device *d, deadline_t until)
     return r;
 }
 
-void device_release(struct device *d)
+/* Did input come behind the answer, so that a poller has to fetch it? The family may replace its transport, so this is
+ * asked while the device is still ours; what comes after the question is announced again (device_input). */
+static bool input_left(struct device *d)
 {
     struct transport *t = d->reader ? d->reader->transport : NULL;
 
     pthread_mutex_lock(&d->mutex);
+    bool missed = d->input_missed;
+    d->input_missed = false;
+    pthread_mutex_unlock(&d->mutex);
+    return missed && t && t->ops->pending && t->ops->pending(t);
+}
+
+void device_release(struct device *d)
+{
+    bool left = input_left(d);
+
+    pthread_mutex_lock(&d->mutex);
     d->busy = false;
+    left |= d->input_missed;
+    d->input_missed = false;
     for (unsigned i = 0; i < READER_SLOTS_MAX; i++) {
-        if (d->slots[i].watch_wanted)
+        if (left || d->slots[i].watch_wanted)
             wake_locked(&d->slots[i]);
         d->slots[i].watch_wanted = false;
     }
     pthread_cond_signal(&d->changed);
     pthread_mutex_unlock(&d->mutex);
-    /* Input that came behind the answer was announced while the device was busy: announce it again. */
-    if (t && t->ops->pending && t->ops->pending(t))
-        device_input(d);
 }
 
 /* The reader went away: all slots are empty for good. */

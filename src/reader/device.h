@@ -48,6 +48,7 @@ struct device {
     /* guarded */
     unsigned refs;
     bool busy, cancelled, gone;
+    bool input_missed; /* input was announced while the device was busy */
     struct slot slots[READER_SLOTS_MAX];
 };
 

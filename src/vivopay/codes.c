@@ -46,44 +46,44 @@ enum { P = true, R = true, A = true, S = true, o = false, ANY = VIVO_ANY_SUB, AL
 /* Columns: command, sub-command, pass-through family, repeatable, works always, safe for clients, time-out, bytes shown
  * of command and answer, CRC order learnt from. Time-outs: §3.5. */
 static const struct vivo_command commands[] = {
-    {0x01, 0x01, o, R, o, o, 1000, 1, 0, 0},      /* Set poll mode */
-    {0x05, 0x01, o, o, o, o, 1000, 1, 0, 0},      /* Cancel */
-    {0x09, ANY, o, R, o, S, 2000, 1, ALL, 0},     /* Product type, versions */
-    {0x0A, 0x02, P, o, o, S, 1000, ALL, ALL, 0},  /* LED */
-    {0x0A, 0x03, P, o, o, S, 1000, ALL, ALL, 0},  /* Front LED */
-    {0x0B, 0x01, P, o, o, S, 1000, ALL, ALL, 0},  /* Beeps */
-    {0x0B, 0x02, P, o, o, S, 1000, ALL, ALL, 0},  /* Long beep */
-    {0x12, 0x01, o, R, A, S, 2000, 0, 0, 0},      /* Get serial number */
-    {0x18, 0x01, o, R, A, S, 300, 0, 0, 0},       /* Ping */
-    {0x28, 0x01, P, R, A, o, 1000, 1, 0, 0},      /* Antenna control */
-    {0x29, 0x00, o, R, A, S, 2000, 0, ALL, 0},    /* Get version */
-    {0x29, 0x01, o, R, o, S, 2000, 1, ALL, 0},    /* Product full information */
-    {0x29, 0x04, o, R, o, S, 2000, 0, ALL, 0},    /* Boot loader version */
-    {0x29, 0x06, o, R, o, S, 2000, 0, ALL, 0},    /* Contact kernel version */
-    {0x29, ANY, o, R, o, o, 2000, 0, 0, 0},
-    {0x2C, 0x01, P, R, A, o, 1000, 1, 0, 0},      /* Pass-through start/stop */
-    {0x2C, 0x02, P, R, o, o, 1000, 2, ALL, 0},    /* Poll for token (+ its time) */
-    {0x2C, 0x03, P, o, o, o, 0, 4, 0, 0},         /* Exchange contactless data */
-    {0x2C, 0x04, P, o, o, o, 1000, 7, 5, 0},      /* PCD single command exchange (+ its time) */
-    {0x2C, 0x05, P, R, o, S, 2000, 0, ALL, 0},    /* Get PCD/PICC parameters */
-    {0x2C, 0x06, P, o, o, o, 2000, 2, 0, 0},      /* MIFARE authenticate: key behind byte 2 */
-    {0x2C, 0x07, P, R, o, o, 2000, 2, 0, 0},      /* MIFARE read blocks */
-    {0x2C, 0x08, P, o, o, o, 2000, 2, 0, 0},      /* MIFARE write blocks */
-    {0x2C, 0x09, P, o, o, o, 2000, 1, 0, 0},      /* High level halt */
-    {0x2C, 0x0A, P, o, o, o, 3000, 1, 2, 0},      /* MIFARE ePurse: may hold keys */
-    {0x2C, 0x0B, P, o, o, o, 1000, 7, 0, 0},      /* Enhanced pass-through */
-    {0x2C, 0x0C, P, R, o, o, 1000, 4, ALL, 0},    /* Enhanced poll (+ its time) */
-    {0x2C, 0x0E, P, R, o, o, 1000, 2, ALL, 0},    /* Poll for token with ATS (+ its time) */
-    {0x2C, 0x12, P, R, o, o, 10000, 1, ALL, 0},   /* Get ATR */
-    {0x2C, 0x13, P, o, o, o, 0, 5, 0, 0x12},      /* Exchange APDU */
-    {0x2C, 0x16, P, o, o, o, 2000, 0, 0, 0},      /* Terminate ISO session */
-    {0x2C, 0x18, P, o, o, o, 2000, 1, 0, 0x12},   /* Contact power off */
-    {0x2C, 0x40, P, o, o, o, 2000, 2, 0, 0},      /* NFC Forum commands */
-    {0x2C, 0x41, P, o, o, o, 2000, 1, 0, 0},      /* FeliCa read/write */
-    {0x2C, 0x44, P, o, o, o, 2000, 2, 0, 0},      /* FeliCa raw frame */
-    {0x2C, ANY, P, o, o, o, 2000, 0, 0, 0},
+    {0x01, 0x01, o, R, o, o, WAIT_SHORT, 1, 0, 0},      /* Set poll mode */
+    {0x05, 0x01, o, o, o, o, WAIT_SHORT, 1, 0, 0},      /* Cancel */
+    {0x09, ANY, o, R, o, S, WAIT_COMMAND, 1, ALL, 0},     /* Product type, versions */
+    {0x0A, 0x02, P, o, o, S, WAIT_SHORT, ALL, ALL, 0},  /* LED */
+    {0x0A, 0x03, P, o, o, S, WAIT_SHORT, ALL, ALL, 0},  /* Front LED */
+    {0x0B, 0x01, P, o, o, S, WAIT_SHORT, ALL, ALL, 0},  /* Beeps */
+    {0x0B, 0x02, P, o, o, S, WAIT_SHORT, ALL, ALL, 0},  /* Long beep */
+    {0x12, 0x01, o, R, A, S, WAIT_COMMAND, 0, 0, 0},      /* Get serial number */
+    {0x18, 0x01, o, R, A, S, WAIT_PING, 0, 0, 0},       /* Ping */
+    {0x28, 0x01, P, R, A, o, WAIT_SHORT, 1, 0, 0},      /* Antenna control */
+    {0x29, 0x00, o, R, A, S, WAIT_COMMAND, 0, ALL, 0},    /* Get version */
+    {0x29, 0x01, o, R, o, S, WAIT_COMMAND, 1, ALL, 0},    /* Product full information */
+    {0x29, 0x04, o, R, o, S, WAIT_COMMAND, 0, ALL, 0},    /* Boot loader version */
+    {0x29, 0x06, o, R, o, S, WAIT_COMMAND, 0, ALL, 0},    /* Contact kernel version */
+    {0x29, ANY, o, R, o, o, WAIT_COMMAND, 0, 0, 0},
+    {0x2C, 0x01, P, R, A, o, WAIT_SHORT, 1, 0, 0},      /* Pass-through start/stop */
+    {0x2C, 0x02, P, R, o, o, WAIT_SHORT, 2, ALL, 0},    /* Poll for token (+ its time) */
+    {0x2C, 0x03, P, o, o, o, WAIT_CALLER, 4, 0, 0},         /* Exchange contactless data */
+    {0x2C, 0x04, P, o, o, o, WAIT_SHORT, 7, 5, 0},      /* PCD single command exchange (+ its time) */
+    {0x2C, 0x05, P, R, o, S, WAIT_COMMAND, 0, ALL, 0},    /* Get PCD/PICC parameters */
+    {0x2C, 0x06, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* MIFARE authenticate: key behind byte 2 */
+    {0x2C, 0x07, P, R, o, o, WAIT_COMMAND, 2, 0, 0},      /* MIFARE read blocks */
+    {0x2C, 0x08, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* MIFARE write blocks */
+    {0x2C, 0x09, P, o, o, o, WAIT_COMMAND, 1, 0, 0},      /* High level halt */
+    {0x2C, 0x0A, P, o, o, o, WAIT_PURSE, 1, 2, 0},      /* MIFARE ePurse: may hold keys */
+    {0x2C, 0x0B, P, o, o, o, WAIT_SHORT, 7, 0, 0},      /* Enhanced pass-through */
+    {0x2C, 0x0C, P, R, o, o, WAIT_SHORT, 4, ALL, 0},    /* Enhanced poll (+ its time) */
+    {0x2C, 0x0E, P, R, o, o, WAIT_SHORT, 2, ALL, 0},    /* Poll for token with ATS (+ its time) */
+    {0x2C, 0x12, P, R, o, o, WAIT_RESET, 1, ALL, 0},   /* Get ATR */
+    {0x2C, 0x13, P, o, o, o, WAIT_CALLER, 5, 0, 0x12},      /* Exchange APDU */
+    {0x2C, 0x16, P, o, o, o, WAIT_COMMAND, 0, 0, 0},      /* Terminate ISO session */
+    {0x2C, 0x18, P, o, o, o, WAIT_COMMAND, 1, 0, 0x12},   /* Contact power off */
+    {0x2C, 0x40, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* NFC Forum commands */
+    {0x2C, 0x41, P, o, o, o, WAIT_COMMAND, 1, 0, 0},      /* FeliCa read/write */
+    {0x2C, 0x44, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* FeliCa raw frame */
+    {0x2C, ANY, P, o, o, o, WAIT_COMMAND, 0, 0, 0},
 };
-static const struct vivo_command unknown_command = {0, ANY, o, o, o, o, 2000, 0, 0, 0};
+static const struct vivo_command unknown_command = {0, ANY, o, o, o, o, WAIT_COMMAND, 0, 0, 0};
 
 _Static_assert(COUNT(commands) < VIVO_COMMANDS_MAX, "VIVO_COMMANDS_MAX is the size of arrays indexed by command rows");
 

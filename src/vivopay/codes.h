@@ -61,6 +61,16 @@ const struct vivo_status *vivo_status(uint8_t code);
 
 enum { VIVO_ANY_SUB = 0x100 };
 
+/* How long an answer may take (§3.5), each a setting or a part of one. */
+enum vivo_wait {
+    WAIT_PING,    /* ping_wait, 300 ms */
+    WAIT_SHORT,   /* half of command_wait, 1 s */
+    WAIT_COMMAND, /* command_wait, 2 s */
+    WAIT_PURSE,   /* one and a half of command_wait, 3 s */
+    WAIT_RESET,   /* reset_wait, 10 s */
+    WAIT_CALLER   /* what is left of the caller's cap */
+};
+
 struct vivo_command {
     uint8_t command;
     uint16_t sub;      /* or VIVO_ANY_SUB */
@@ -68,7 +78,7 @@ struct vivo_command {
     bool repeatable;   /* changes nothing: may be sent again without proof (at most once) */
     bool works_always; /* also in pass-through mode, if it is no pass-through command */
     bool safe;         /* may be sent by a client as a raw command */
-    uint16_t wait_ms;  /* 0: the caller's deadline alone */
+    uint8_t wait;      /* enum vivo_wait */
     uint8_t visible;   /* data bytes of the command that the frame log may show */
     uint8_t visible_answer;
     uint8_t crc_like;  /* sub-command whose learnt CRC order is the first guess for this one; 0: none */
