@@ -331,8 +331,7 @@ static bool pty_create(struct sim_reader *r)
     g_signal_connect(p->base, "handle-ioctl", G_CALLBACK(on_ioctl), p);
     g_signal_connect(p->base, "client-connected", G_CALLBACK(on_connected), p);
     r->front = p;
-    /* For good: the name stays the same over every plug, and a client that finds no node has nothing to connect to. */
-    return sim_testbed_attach(p->node, p->base);
+    return true;
 }
 
 static bool open_pty(struct pty *p, char *name, int *master, int *slave)
@@ -383,7 +382,7 @@ static bool pty_plug(struct sim_reader *r)
     char name[128];
     int master, slave;
 
-    if (!open_pty(p, name, &master, &slave))
+    if (!sim_testbed_attach(p->node, p->base) || !open_pty(p, name, &master, &slave))
         return false;
     sim_lock();
     p->master = master;
@@ -421,8 +420,9 @@ static void pty_vanish(struct sim_reader *r)
     unlink(full);
     g_free(full);
     sim_testbed_uevent("remove", p->sys_tty, "tty", props);
-    sim_testbed_remove(p->sys_tty);
-    sim_testbed_remove(p->sys_parent);
+    sim_testbed_remove(p->sys_tty, p->node);
+    sim_testbed_detach_later(p->node, p->base);
+    sim_testbed_remove(p->sys_parent, NULL);
     g_clear_pointer(&p->sys_tty, g_free);
     g_clear_pointer(&p->sys_parent, g_free);
 }

@@ -72,7 +72,9 @@ struct urb {
     uint8_t *bytes; /* ours */
 };
 
-static unsigned next_devnum = FIRST_DEVNUM;
+/* Main thread only. */
+static unsigned last_devnum = FIRST_DEVNUM - 1;
+static bool devnum_used[LAST_DEVNUM + 1];
 
 /* ---- node and readiness ---- */
 
@@ -111,17 +113,35 @@ static void node_unref(struct node *node)
     g_free(node);
 }
 
-static struct node *node_new(void)
+/* The next one up that no device has, as the kernel does it; 0: the bus is full. */
+static unsigned take_devnum(void)
+{
+    for (unsigned tries = FIRST_DEVNUM; tries <= LAST_DEVNUM; tries++) {
+        last_devnum = last_devnum == LAST_DEVNUM ? FIRST_DEVNUM : last_devnum + 1;
+        if (!devnum_used[last_devnum]) {
+            devnum_used[last_devnum] = true;
+            return last_devnum;
+        }
+    }
+    fputs("purse-sim: no device number left\n", stderr);
+    return 0;
+}
+
+/* The node appears when its ioctls can already be served: a client that finds it must find them, too. */
+static struct node *node_new(UMockdevIoctlBase *base)
 {
     struct node *node = g_new0(struct node, 1);
 
     node->refs = 1;
-    node->devnum = next_devnum;
-    next_devnum = next_devnum == LAST_DEVNUM ? FIRST_DEVNUM : next_devnum + 1;
+    node->devnum = take_devnum();
     g_snprintf(node->path, sizeof node->path, "/dev/bus/usb/%03d/%03u", BUS, node->devnum);
-    char *full = sim_testbed_path(node->path);
     node->fifo = -1;
-    if (mkfifo(full, 0600) == 0 || errno == EEXIST)
+    if (node->devnum == 0 || !sim_testbed_attach(node->path, base)) {
+        node_unref(node);
+        return NULL;
+    }
+    char *full = sim_testbed_path(node->path);
+    if (mkfifo(full, 0600) == 0)
         node->fifo = open(full, O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (node->fifo >= 0 && fcntl(node->fifo, F_SETPIPE_SZ, FIFO_SIZE) >= 0) {
         node->ready = true;
@@ -130,6 +150,8 @@ static struct node *node_new(void)
         sim_unlock();
     } else {
         fprintf(stderr, "purse-sim: %s: %s\n", full, strerror(errno));
+        unlink(full);
+        sim_testbed_detach_later(node->path, base);
         g_clear_pointer(&node, node_unref);
     }
     g_free(full);
@@ -807,14 +829,10 @@ static void add_to_sysfs(struct usbfs *u)
 static bool usbfs_plug(struct sim_reader *r)
 {
     struct usbfs *u = r->front;
-    struct node *node = node_new();
+    struct node *node = node_new(u->base);
 
     if (!node)
         return false;
-    if (!sim_testbed_attach(node->path, u->base)) {
-        node_unref(node);
-        return false;
-    }
     sim_lock();
     u->node = node;
     usb_dev_connect(u->dev);
@@ -840,19 +858,17 @@ static void usbfs_cut(struct sim_reader *r)
 static void usbfs_vanish(struct sim_reader *r)
 {
     struct usbfs *u = r->front;
-    char *full = sim_testbed_path(u->node->path);
 
-    unlink(full); /* first: from here on open() fails */
-    g_free(full);
     for (size_t i = 0; i < u->dev->n_ifs; i++) {
         announce("remove", u->sys_if[i], if_props(u->dev, &u->dev->ifs[i]));
-        sim_testbed_remove(u->sys_if[i]);
+        sim_testbed_remove(u->sys_if[i], NULL);
         g_clear_pointer(&u->sys_if[i], g_free);
     }
     announce("remove", u->sys_device, device_props(u, u->node));
-    sim_testbed_remove(u->sys_device);
+    sim_testbed_remove(u->sys_device, u->node->path);
     g_clear_pointer(&u->sys_device, g_free);
-    sim_testbed_detach_later(u->node->path);
+    sim_testbed_detach_later(u->node->path, u->base);
+    devnum_used[u->node->devnum] = false;
     sim_lock();
     node_unref(u->node);
     u->node = NULL;

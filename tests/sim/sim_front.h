@@ -131,12 +131,13 @@ void sim_testbed_close(void);
 const char *sim_testbed_root(void);
 char *sim_testbed_path(const char *path); /* where PATH lies in the testbed; parent folders exist; g_free */
 bool sim_testbed_attach(const char *node, struct _UMockdevIoctlBase *base);
-void sim_testbed_detach_later(const char *node); /* when no open() can be on its way any more */
+/* Takes the node (if it is still there) and its socket away when no open() can be on its way any more. */
+void sim_testbed_detach_later(const char *node, struct _UMockdevIoctlBase *base);
 /* attrs: name, value, ..., NULL, with the newline that sysfs has; props likewise. Returns the sysfs path, g_free. */
 char *sim_testbed_add(const char *subsystem, const char *name, const char *parent, char **attrs, char **props);
 void sim_testbed_blob(const char *syspath, const char *attr, const uint8_t *data, size_t n);
 void sim_testbed_uevent(const char *action, const char *syspath, const char *subsystem, char **props);
-void sim_testbed_remove(const char *syspath);
+void sim_testbed_remove(const char *syspath, const char *node); /* node: its /dev name or NULL; the node itself stays */
 
 /* ---- sim_ctl.c: the control socket ---- */
 

@@ -9,8 +9,11 @@
  * from here, as udevd's messages to its libudev listeners, because the library's own sender aborts the program when a
  * listener's queue is full or a listener goes away while it sends.
  *
- * A node's ioctl socket is closed some time after the node has gone. A client that has just opened the node may not
- * have been accepted yet, and one whose connection is dropped then is aborted by its preload library.
+ * The preload library has two sharp edges that shape what happens at an unplug. It aborts a client whose connection for
+ * ioctls is dropped, and a client that has just opened a node may not have been accepted yet: so the socket is closed
+ * some time after the device has gone. And it enters every open() below /dev that fails, if there is a socket for that
+ * name, into a table of fifty that it never empties: so a USB node stays as long as its socket does (whoever opens it
+ * gets ENODEV from its first ioctl), and the socket for all other names is taken away at the start.
  */
 #include "sim_front.h"
 
@@ -24,19 +27,29 @@
 #include <unistd.h>
 
 enum {
-    DETACH_MS = 2000, /* an open() that is on its way is accepted long before */
-    LATE_MS = 5       /* until a listener with a full queue is tried again */
+    DETACH_MS = 500, /* an open() that is on its way is accepted long before */
+    LATE_MS = 5      /* until a listener with a full queue is tried again */
+};
+
+struct detach {
+    guint source;
+    UMockdevIoctlBase *base;
 };
 
 static UMockdevTestbed *testbed;
 static char *root;
+static GHashTable *detaches; /* node -> struct detach: those that are still to come */
 
 bool sim_testbed_open(void)
 {
     testbed = umockdev_testbed_new();
+    detaches = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     if (!testbed)
         return false;
     root = umockdev_testbed_get_root_dir(testbed);
+    char *fallback = sim_testbed_path("/ioctl/_default");
+    unlink(fallback);
+    g_free(fallback);
     return true;
 }
 
@@ -58,8 +71,17 @@ char *sim_testbed_path(const char *path)
 
 bool sim_testbed_attach(const char *node, UMockdevIoctlBase *base)
 {
+    struct detach *d = g_hash_table_lookup(detaches, node);
     GError *error = NULL;
 
+    if (d) { /* it is back before its socket was closed */
+        bool same = d->base == base;
+        g_source_remove(d->source);
+        g_hash_table_remove(detaches, node);
+        if (same)
+            return true;
+        umockdev_testbed_detach_ioctl(testbed, node, NULL);
+    }
     if (umockdev_testbed_attach_ioctl(testbed, node, base, &error))
         return true;
     fprintf(stderr, "purse-sim: %s: %s\n", node, error->message);
@@ -69,14 +91,23 @@ bool sim_testbed_attach(const char *node, UMockdevIoctlBase *base)
 
 static gboolean detach(gpointer node)
 {
-    if (testbed)
-        umockdev_testbed_detach_ioctl(testbed, node, NULL);
+    char *full = sim_testbed_path(node);
+
+    unlink(full);
+    g_free(full);
+    umockdev_testbed_detach_ioctl(testbed, node, NULL);
+    g_hash_table_remove(detaches, node); /* frees node */
     return G_SOURCE_REMOVE;
 }
 
-void sim_testbed_detach_later(const char *node)
+void sim_testbed_detach_later(const char *node, UMockdevIoctlBase *base)
 {
-    g_timeout_add_full(G_PRIORITY_DEFAULT, DETACH_MS, detach, g_strdup(node), g_free);
+    struct detach *d = g_new(struct detach, 1);
+    char *key = g_strdup(node);
+
+    d->base = base;
+    d->source = g_timeout_add(DETACH_MS, detach, key);
+    g_hash_table_replace(detaches, key, d);
 }
 
 char *sim_testbed_add(const char *subsystem, const char *name, const char *parent, char **attrs, char **props)
@@ -95,9 +126,18 @@ void sim_testbed_blob(const char *syspath, const char *attr, const uint8_t *data
     umockdev_testbed_set_attribute_binary(testbed, syspath, attr, (guint8 *)data, (int)n);
 }
 
-void sim_testbed_remove(const char *syspath)
+/* Without DEVNAME the library takes away the sysfs entry only, and leaves the node, and a note of its number, to us. */
+void sim_testbed_remove(const char *syspath, const char *node)
 {
+    umockdev_testbed_set_attribute(testbed, syspath, "uevent", "");
     umockdev_testbed_remove_device(testbed, syspath);
+    if (!node)
+        return;
+    char *name = g_strdelimit(g_strdup(node + strlen("/dev/")), "/", '_');
+    char *note = g_strconcat(root, "/dev/.node/", name, NULL);
+    unlink(note);
+    g_free(note);
+    g_free(name);
 }
 
 /* ---- uevents ---- */
@@ -269,6 +309,12 @@ void sim_testbed_close(void)
     if (late_source)
         g_source_remove(late_source);
     g_queue_clear_full(&late_messages, late_free);
+    GHashTableIter i;
+    gpointer d;
+    g_hash_table_iter_init(&i, detaches);
+    while (g_hash_table_iter_next(&i, NULL, &d))
+        g_source_remove(((struct detach *)d)->source);
+    g_clear_pointer(&detaches, g_hash_table_destroy);
     g_clear_object(&testbed);
     g_clear_pointer(&root, g_free);
 }
