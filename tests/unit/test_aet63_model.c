@@ -310,9 +310,25 @@ static void plug_and_power(const char *options, const char *card, unsigned sw)
     assert_int_equal(msg.code[0] << 8 | msg.code[1], sw);
 }
 
+static bool holding; /* this thread has the lock: a test that failed must not take it along */
+
+static void hold(void)
+{
+    sim_lock();
+    holding = true;
+}
+
+static void let_go(void)
+{
+    holding = false;
+    sim_unlock();
+}
+
 static int unplug(void **state)
 {
     (void)state;
+    if (holding)
+        let_go();
     if (m != NULL)
         sim_aet63.destroy(m);
     m = NULL;
@@ -546,10 +562,11 @@ static void printed_examples(void **state)
     expect("01 60 05 00 64");
 }
 
-/* N01 to N05 and N07: what the reader makes of faulty commands; raw and framed NAK. */
+/* N01 to N05 and N07, and a sound message with a digit too many: what the reader makes of faulty commands; raw and
+ * framed NAK. */
 static void faulty_commands_are_naked(void **state)
 {
-    static const char *const faulty[] = {"01010001", "0102020C0D", "0101000", "01G10000", "03010002"};
+    static const char *const faulty[] = {"01010001", "0102020C0D", "0101000", "01G10000", "03010002", "010100000"};
 
     (void)state;
     for (int form = 0; form < 2; form++) {
@@ -962,6 +979,8 @@ static void protocol_choice(void **state)
         expect_answer(0x9000, "00 00 00 01 90 00");
         command(0xA0, "00 EA 00 00 00 05");
         expect_answer(0x9000, cases[i].sw == 0x9000 ? "6C 04" : "00 00 00 02 90 00");
+        command(0xA0, "00 EC 00 00 00 04"); /* 6C means not executed */
+        expect_answer(0x9000, cases[i].sw == 0x9000 ? "00 00 00 01 90 00" : "00 00 00 02 90 00");
         unplug(NULL);
     }
 }
@@ -1216,6 +1235,39 @@ static void faults_that_spoil_the_answer(void **state)
         assert_true(receive_message() && aet63s_parse(raw, raw_n, AET63S_RESPONSE, &msg));
         assert_int_equal(msg.data[3], 2 * i + 2);
     }
+}
+
+/* badlen is about the length alone: its checksum fits. */
+static void wrong_length_with_a_fitting_checksum(void **state)
+{
+    (void)state;
+    plug("", NULL);
+    fault("badlen");
+    send_raw("01 06 01 01 07");
+    assert_true(receive_message());
+    assert_int_equal(raw_n, 5);
+    assert_int_equal(raw[3], 2);
+    assert_int_equal(sim_xor(raw, raw_n), 0);
+    fault("badsum");
+    send_raw("01 06 01 01 07");
+    expect("01 90 00 00 90");
+}
+
+/* Faults act one after the other, also where the first one lets commands pass. */
+static void faults_keep_their_order(void **state)
+{
+    (void)state;
+    plug("", NULL);
+    fault("drop skip=1");
+    fault("nak");
+    send_raw(STAT);
+    expect(STAT_EMPTY);
+    send_raw(STAT);
+    expect_nothing();
+    send_raw(STAT);
+    expect(NAK);
+    send_raw(STAT);
+    expect(STAT_EMPTY);
 }
 
 static void faults_that_a_host_survives(void **state)
@@ -1490,15 +1542,15 @@ static void card_says(int fd, const char *out)
 static int vpcd_card(const char *spec, const char *atr)
 {
     plug("", NULL);
-    sim_lock();
+    hold();
     assert_true(verb("insert", spec));
     send_raw(STAT);
     expect(STAT_EMPTY); /* nobody is connected */
-    sim_unlock();
+    let_go();
     int fd = connect_card();
     card_expects(fd, "04");
     card_says(fd, atr);
-    sim_lock();
+    hold();
     wait_for_packet();
     expect(INSERTED);
     send_raw(STAT);
@@ -1514,37 +1566,37 @@ static void vpcd_t0_card(void **state)
     expect("01 90 00 04 3B 02 14 50 E8"); /* C47 */
     send_raw("01 A0 08 00 A4 00 00 02 3F 00 00 30");
     expect_nothing();
-    sim_unlock();
+    let_go();
     card_expects(fd, "01");
     card_expects(fd, "00 A4 00 00 02 3F 00");
     card_says(fd, "61 12");
-    sim_lock();
+    hold();
     wait_for_packet();
     expect("01 90 00 02 61 12 E0"); /* C50 */
     send_raw("01 80 00 81");
     assert_true(receive_message());
     send_raw("01 A0 06 00 84 00 00 00 08 2B");
-    sim_unlock();
+    let_go();
     card_expects(fd, "02"); /* warm */
     card_expects(fd, "00 84 00 00 08");
     close(fd); /* pulled during the command */
-    sim_lock();
+    hold();
     wait_for_packet();
     expect("01 60 04 00 65");
     send_raw(STAT);
     expect(STAT_EMPTY);
     assert_int_equal(counted("card_executions"), 2);
     assert_true(verb("status", ""));
-    sim_unlock();
+    let_go();
     fd = connect_card(); /* and it can come again */
     card_expects(fd, "04");
     card_says(fd, "3B 02 14 50");
-    sim_lock();
+    hold();
     wait_for_packet();
     expect(INSERTED);
     assert_true(verb("remove", ""));
     expect(REMOVED);
-    sim_unlock();
+    let_go();
     uint8_t b;
     assert_int_equal(recv(fd, &b, 1, 0), 0); /* the reader hung up */
     close(fd);
@@ -1561,22 +1613,22 @@ static void vpcd_answer_too_late(void **state)
     pass(1000);
     expect("01 60 20 00 41");
     send_raw("01 A0 06 00 C0 00 00 00 12 75");
-    sim_unlock();
+    let_go();
     card_expects(fd, "01");
     card_expects(fd, "00 84 00 00 08");
     card_says(fd, "6F 01");
     card_expects(fd, "00 C0 00 00 12");
     card_says(fd, "6F 02");
-    sim_lock();
+    hold();
     wait_for_packet();
     expect_answer(0x9000, "6F 02"); /* not the late one */
-    sim_unlock();
+    let_go();
     close(fd);
-    sim_lock();
+    hold();
     wait_for_packet();
     expect(REMOVED);
     assert_true(verb("remove", ""));
-    sim_unlock();
+    let_go();
 }
 
 static void vpcd_t1_card_asks_for_time(void **state)
@@ -1586,23 +1638,23 @@ static void vpcd_t1_card_asks_for_time(void **state)
     send_raw("01 80 00 81");
     expect(ATR_T1);
     send_raw("01 A1 09 00 00 05 00 84 00 00 08 89 A9");
-    sim_unlock();
+    let_go();
     card_expects(fd, "01");
     card_expects(fd, "00 84 00 00 08");
-    sim_lock();
+    hold();
     expect_nothing();
     pass(1429 * 3 / 4 + 1);
     expect_answer(0x9000, "00 C3 01 01 C3");
     command(0xA1, "00 E3 01 01 E3");
     expect_nothing();
-    sim_unlock();
+    let_go();
     card_says(fd, "11 90 00");
-    sim_lock();
+    hold();
     wait_for_packet();
     expect_answer(0x9000, "00 00 03 11 90 00 82");
     assert_true(verb("remove", ""));
     expect(REMOVED);
-    sim_unlock();
+    let_go();
     close(fd);
 }
 
@@ -1638,6 +1690,8 @@ int main(void)
         T(fingerprint_stub),
         T(sam_slot),
         T(faults_that_spoil_the_answer),
+        T(wrong_length_with_a_fitting_checksum),
+        T(faults_keep_their_order),
         T(faults_that_a_host_survives),
         T(faults_in_time_and_number),
         T(faults_and_execution),
