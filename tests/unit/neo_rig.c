@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The test front and four APDU cards: "fake" answers a payment application's first steps as recorded, "fake-t0"
- * speaks T=0 with 61xx, "fake-mute" has no ATR, "fake-async" is behind a socket, as it were.
+ * The test front and APDU cards: "fake" answers a payment application's first steps as recorded, "fake-t0"
+ * speaks T=0 with 61xx, "fake-t1" T=1 only, "fake-mute" has no ATR, "fake-async" is behind a socket, as it were.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "neo_rig.h"
@@ -168,6 +168,12 @@ static size_t atr_t0(struct sim_card *c, uint8_t atr[SIM_ATR_MAX])
     return rig_unhex("3B651100000102030405", atr, SIM_ATR_MAX);
 }
 
+static size_t atr_t1_only(struct sim_card *c, uint8_t atr[SIM_ATR_MAX])
+{
+    (void)c;
+    return rig_unhex("3B8101AA2A", atr, SIM_ATR_MAX);
+}
+
 static size_t atr_none(struct sim_card *c, uint8_t atr[SIM_ATR_MAX])
 {
     (void)c;
@@ -291,6 +297,14 @@ const struct sim_card_ops *sim_card_find(const char *name)
          .create = make_t0,
          .destroy = destroy,
          .atr = atr_t0,
+         .power = power,
+         .reset = reset,
+         .execute = execute,
+         .executions = executions},
+        {.name = "fake-t1",
+         .create = make_t1,
+         .destroy = destroy,
+         .atr = atr_t1_only,
          .power = power,
          .reset = reset,
          .execute = execute,

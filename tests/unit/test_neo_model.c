@@ -1057,6 +1057,9 @@ static void test_felica(void **state)
                                      "88B4");
     ASK("2C44", "0600FFFF0101", "05:");
     ASK("2C44", "050012340101", "08:");
+    ASK("2C44", "050088000101", "08:");
+    ASK("2C44", "050000B40101", "08:");
+    assert_int_equal(strlen(rig_ask("2C44", "050088B40001")), 3 + 2 * 17);
     ASK("2C40", "FF01", "00:0C012E3D4C5B6A7988");
     ASK("2C41",
         "08010900018001"
@@ -1123,6 +1126,10 @@ static void test_raw_mifare(void **state)
     expect_frame(answer(40));
     rig_send("2C04", "1E00002968010F3005");
     expect_frame(answer(41));
+    ASK("2C04", "1E0000296801073005",
+        "00:0000000090"
+        "00000000000000000000000000000000"
+        "3749"); /* CRC and all */
     rig_send("2C04", "1E000029680007A004");
     expect_frame(answer(39));
     rig_send("2C04", "1E000029680003"
@@ -1148,6 +1155,9 @@ static void test_raw_value(void **state)
     (void)state;
     purse_card("");
     ASK("2C04", "1900002968010F0F0F0F0F0F0F0F0F0F0F0F0F", "00:0000000000");
+    ASK("2C04", "0C00002968010F601001020304", "00:0000000000");
+    ASK("2C04", "1E000029680007B012", "0A:EA0000000804"); /* nothing loaded */
+    assert_memory_equal(rig_ask("2C02", "0014"), OK, 3);
     ASK("2C04", "0C00002968010F601001020304", "00:0000000000");
     ASK("2C04", "1E000029680007C010", "00:00000000080A");
     ASK("2C04", "1E00002968000F01000000", "08:E500000000"); /* the operand has no answer */
@@ -1292,6 +1302,10 @@ static void test_contact(void **state)
     ASK("2C13", "2000A40000023F0000", "00:6105"); /* no GET RESPONSE by itself */
     CTL("option", "getresponse=auto", "ok");
     ASK("2C13", "2000A40000023F0000", "00:00C00000059000");
+    CTL("icc", "remove", "ok");
+    CTL("icc", "insert fake-t1", "ok");
+    ASK("2C12", "20", "00:3B8101AA2A");
+    ASK("2C13", "2000D6000002AABB00", "00:00D6000002AABB009000"); /* a T=1 card gets the whole APDU */
     CTL("sam", "2 insert fake", "ok");
     ASK("2C12", "22", "00:3B828001AABB10");
     ASK("2C13", "2200B0000000", "00:00B00000009000");
