@@ -142,17 +142,25 @@ class Rig:
                 self.pc.release()
             except Failed:
                 pass
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.end_gently()
         try:
             self.status = self.process.wait(40 if self.slow() else 20)
         except subprocess.TimeoutExpired:
             self.kill()
-            self.status = "pcscd did not end at SIGTERM"
+            self.status = "nothing: it had to be killed"
         if self.socket:
             self.socket.close()
         self.process = None
         return self.status
+
+    def end_gently(self):
+        """SIGTERM makes pcscd leave at once, SIGALRM makes it close its readers first: the driver has to go through that.
+        Where there is no pcscd (any more) the simulator is told."""
+        try:
+            os.kill(self.pid(), signal.SIGALRM)
+        except (OSError, ValueError):
+            if self.process.poll() is None:
+                self.process.terminate()
 
     def kill(self):
         """For the end of all patience."""
@@ -205,6 +213,19 @@ class Rig:
         if share != winscard.SHARE_DIRECT:
             self.pc.wait_card(reader)
         return self.pc.connect(reader, protocols, share)
+
+    def swap(self, card, reader=READER, index=0):
+        """Another card in place of the one that is there; waits until pcscd has it."""
+        before = self.pc.state(reader)[0] >> 16
+        self.sim("%d swap %s" % (index, card))
+        end = time.monotonic() + 10
+        while True:
+            state, atr = self.pc.wait_card(reader)
+            if (state >> 16) - before >= 2:
+                return atr
+            if time.monotonic() > end:
+                raise AssertionError("the swap was not seen")
+            self.pc.change_or_not(reader, state, 100)
 
     def log(self):
         with open(self.log_path, errors="replace") as f:
@@ -320,9 +341,12 @@ def tell_failure(name, reason, log):
 def run_case(name, function, seconds):
     """True unless it failed."""
     timer = watch(name, seconds)
+    begin = time.monotonic()
     try:
         function()
         print("PASS %s" % name, flush=True)
+        if os.environ.get("RIG_TIMES"):
+            print("  %.1f s" % (time.monotonic() - begin), flush=True)
     except Skip as e:
         print("SKIP %s %s" % (name, e), flush=True)
     except Exception as e:

@@ -172,6 +172,15 @@ class Context:
         _call("SCardGetStatusChange", self.handle, c_ulong(milliseconds), state, c_ulong(1))
         return state[0].event, bytes(state[0].atr[:state[0].atr_len])
 
+    def change_or_not(self, reader, current, milliseconds):
+        """The same; None when nothing changes in that time."""
+        try:
+            return self.change(reader, current, milliseconds)
+        except Failed as e:
+            if CODES.get(e.code) != "SCARD_E_TIMEOUT":
+                raise
+            return None
+
     def state(self, reader):
         return self.change(reader, STATE_UNAWARE, 0)
 
