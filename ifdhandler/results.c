@@ -63,7 +63,9 @@ RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)
 {
     if (r == R_SUCCESS)
         return call == CALL_PRESENCE ? IFD_ICC_PRESENT : IFD_SUCCESS;
-    if (r == R_GONE)
+    /* Not from the presence call: pcscd would sleep a second in its event thread and scan the bus, while the removal of
+     * the device, of which udev tells it, waits for that thread. */
+    if (r == R_GONE && call != CALL_PRESENCE)
         return gone_told ? failure[call] : IFD_NO_SUCH_DEVICE;
     for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {
         if (exceptions[i].call == call && exceptions[i].result == r)

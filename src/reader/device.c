@@ -149,8 +149,25 @@ static void mark_gone(struct device *d)
     pthread_mutex_unlock(&d->mutex);
 }
 
+/* The node of a USB reader. Any client with a handle can set the attribute by which pcscd tells of a removal
+ * (SCardSetAttrib passes it through): a reader whose node is there has not been removed. */
+static bool node_is_there(const struct device *d)
+{
+    struct usb_address a;
+    char node[64];
+
+    if (!usb_parse_address(d->name, &a))
+        return false;
+    snprintf(node, sizeof node, "/dev/bus/usb/%03u/%03u", a.bus, a.device);
+    return access(node, F_OK) == 0;
+}
+
 void device_removed(struct device *d)
 {
+    if (node_is_there(d)) {
+        log_fault(&d->log, "said to be removed, but it is there: ignored");
+        return;
+    }
     mark_gone(d);
     d->reader->ops->cancel(d->reader);
 }

@@ -59,7 +59,7 @@ void device_unref(struct device *d);
 
 /* Ends every wait of the device at once, and every later one. */
 void device_cancel(struct device *d);
-/* pcscd (or the transport) says that the reader is gone: every running and later call ends with R_GONE. */
+/* pcscd says that the reader is gone: every running and later call ends with R_GONE. Ignored while its node is there. */
 void device_removed(struct device *d);
 
 enum result device_acquire(struct device *d, deadline_t until);
