@@ -86,6 +86,19 @@ void neo_remove_all(struct sim_model *m, bool for_good)
     }
 }
 
+/* Where a card behind a socket listens; not linked in where there are no such cards (hence weak). */
+unsigned sim_vpcd_port(const struct sim_card *c) __attribute__((weak));
+
+/* "ok", or for a card that listens on a port of the system's choice "ok port=N". */
+static bool say_inserted(FILE *reply, const struct sim_card_ops *ops, const struct sim_card *c)
+{
+    if (ops != NULL && strncmp(ops->name, "vpcd", 4) == 0 && sim_vpcd_port != NULL)
+        fprintf(reply, "ok port=%u", sim_vpcd_port(c));
+    else
+        fputs("ok", reply);
+    return true;
+}
+
 static void card_came_or_went(void *arg)
 {
     neo_field_changed(arg);
@@ -113,7 +126,7 @@ static bool insert(struct sim_model *m, const char *spec, FILE *reply)
     c->changed_arg = m;
     m->field[m->cards++] = c;
     neo_field_changed(m);
-    return say(reply, true, "ok");
+    return say_inserted(reply, c->ops, c->apdu);
 }
 
 static bool remove_card(struct sim_model *m, FILE *reply)
@@ -137,7 +150,7 @@ static bool swap(struct sim_model *m, const char *spec, FILE *reply)
     c->changed_arg = m;
     m->field[m->cards++] = c;
     neo_field_changed(m);
-    return say(reply, true, "ok");
+    return say_inserted(reply, c->ops, c->apdu);
 }
 
 static void contact_changed(void *arg, bool present)
@@ -180,7 +193,7 @@ static bool contact_insert(struct neo_contact *k, const char *spec, FILE *reply)
     k->here = false;
     if (k->ops->watch != NULL)
         k->ops->watch(k->card, contact_changed, k);
-    return say(reply, true, "ok");
+    return say_inserted(reply, k->ops, k->card);
 }
 
 /* args: "insert NAME" or "remove". */
