@@ -68,6 +68,16 @@ static struct lun *find_sibling(unsigned long number)
     return NULL;
 }
 
+/* Does a call run on any slot of this reader number, closing or not? */
+static bool calls_run(unsigned long number)
+{
+    for (unsigned i = 0; i < LUN_TABLE_SIZE; i++) {
+        if (table.luns[i].state != LUN_FREE && table.luns[i].number >> 16 == number >> 16 && table.luns[i].users > 0)
+            return true;
+    }
+    return false;
+}
+
 static void set_free(struct lun *l)
 {
     *l = (struct lun){.state = LUN_FREE};
@@ -167,7 +177,8 @@ enum result lun_open(unsigned long number, const char *name)
     return r == R_NOT_SUPPORTED ? bring_up(l, name) : r;
 }
 
-/* Whoever waits in a call on a closing Lun is to return. */
+/* Whoever waits in a call on a closing Lun is to return. A device that is cancelled cannot talk to its reader any more; so
+ * when nobody waits it is not, and closing it powers the card down. */
 static void end_calls(struct slot *slot, bool last)
 {
     if (last)
@@ -180,7 +191,7 @@ enum result lun_close(unsigned long number)
 {
     struct device *device;
     struct lun *l;
-    bool last;
+    bool last, running;
 
     (void)pthread_mutex_lock(&table.mutex);
     l = find(number);
@@ -191,9 +202,11 @@ enum result lun_close(unsigned long number)
     l->state = LUN_CLOSING; /* no new call finds it; of two slots that close at a time, the second is the last */
     last = find_sibling(number) == NULL;
     device = l->slot->device;
+    running = last ? calls_run(number) : l->users > 0;
     (void)pthread_mutex_unlock(&table.mutex);
 
-    end_calls(l->slot, last);
+    if (running)
+        end_calls(l->slot, last);
 
     (void)pthread_mutex_lock(&table.mutex);
     while (l->users > 0)
