@@ -26,6 +26,8 @@ static const struct {
     /* pcscd calls us for each interface of a composite device; this code is the one that it takes quietly */
     {CALL_OPEN, R_NOT_SUPPORTED, IFD_NO_SUCH_DEVICE},
 
+    {CALL_PRESENCE, R_CANCELLED, IFD_COMMUNICATION_ERROR}, /* neither there nor removed: device.c, slot_presence */
+
     {CALL_ATTRIBUTE, R_NOT_SUPPORTED, IFD_ERROR_TAG}, /* SCARD_E_UNSUPPORTED_FEATURE */
     {CALL_ATTRIBUTE, R_SPACE, IFD_ERROR_INSUFFICIENT_BUFFER},
     {CALL_ATTRIBUTE, R_INVALID, IFD_ERROR_SET_FAILURE},
