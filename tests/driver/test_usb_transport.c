@@ -777,6 +777,7 @@ static void test_fails_always(void **state)
     assert_int_equal(get_any(&bed, soon()), R_SUCCESS); /* forgiven */
     sim("a stall i");
     await_pending(&bed);
+    round_trip(&bed, 20, 8);
     close_reader(&bed);
 }
 
@@ -872,7 +873,7 @@ static void test_unplug(void **state)
             break;
         default: /* at the second packet of an answer */
             sim("%s break in * unplug 2", name);
-            assert_int_equal(put(&bed, (const uint8_t[100]){1}, 100), R_SUCCESS);
+            put(&bed, (const uint8_t[100]){1}, 100); /* it is gone before the message's end is told, or after */
             while (get_any(&bed, soon()) == R_SUCCESS)
                 ;
             break;
@@ -880,6 +881,7 @@ static void test_unplug(void **state)
         check_gone(&bed);
         assert_true(await_notified(&bed, 1) >= 1);
         close_reader(&bed);
+        sim("%s break clear", name); /* it may have gone before the write began */
         sim("%s replug", name);
     }
 }
@@ -933,11 +935,11 @@ static void test_idle(void **state)
 
 /* ---- start ------------------------------------------------------------------------------------------------------ */
 
-static int enter_simulator(char *self)
+static int enter_simulator(char *self, char *filter)
 {
     char ctl[] = "/tmp/purse-transport-XXXXXX", path[64];
     char readers[SHAPE_COUNT][48];
-    const char *argv[8 + 2 * SHAPE_COUNT];
+    const char *argv[10 + 2 * SHAPE_COUNT];
     const char *program = getenv("PURSE_SIM");
     size_t n = 0;
 
@@ -956,6 +958,7 @@ static int enter_simulator(char *self)
     }
     argv[n++] = "--";
     argv[n++] = self;
+    argv[n++] = filter; /* may be the end */
     argv[n] = NULL;
     execvp(program, (char *const *)(uintptr_t)argv);
     perror(program);
@@ -993,7 +996,7 @@ int main(int argc, char **argv)
     };
 
     if (!getenv("PURSE_SIM_CTL"))
-        return enter_simulator(argv[0]);
+        return enter_simulator(argv[0], argc > 1 ? argv[1] : NULL);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     if (getenv("PURSE_TEST_LOG"))
