@@ -53,6 +53,7 @@ void aet63_event(struct aet63 *a, const struct aet63_response *m)
         return;
     default:
         log_fault(log, "event FF %02X is not known; ignored", m->sw2);
+        aet63_contradicted(a, 24, "an event with an unknown code");
     }
 }
 
@@ -63,6 +64,8 @@ static void compare_event(struct aet63 *a, bool card)
         return;
     a->doubt = (a->last_event == AET63_EVENT_INSERTED) != card;
     a->last_event = 0;
+    if (a->doubt)
+        aet63_contradicted(a, 25, "an event and GET_ACR_STAT disagree (a card that is swapped quickly does that, too)");
 }
 
 void aet63_apply_status(struct aet63 *a)
@@ -84,6 +87,8 @@ void aet63_apply_status(struct aet63 *a)
         aet63_icc_off(icc);
         slot_lost(a->reader.device, 0);
     }
+    if (stat != AET63_STAT_UNPOWERED && stat != AET63_STAT_POWERED)
+        aet63_contradicted(a, 28, "C_STAT has an undefined value; taken for a card");
     slot_observe(a->reader.device, 0, true);
 }
 
@@ -322,6 +327,8 @@ static void take_identity(struct aet63 *a)
     for (; n < 10 && a->status[n] >= 0x20 && a->status[n] < 0x7F; n++)
         r->firmware[n] = (char)a->status[n];
     r->firmware[n] = 0;
+    if (n < 10 && a->status[n] != 0)
+        aet63_contradicted(a, 17, "INTERNAL is not text");
     snprintf(r->serial, sizeof r->serial, "%s", r->transport->facts.serial);
     dash = strrchr(r->firmware, '-');
     if (dash && sscanf(dash + 1, "%2u.%2u", &high, &low) == 2)
@@ -351,8 +358,10 @@ static enum result greet(struct aet63 *a, deadline_t until)
     }
     take_identity(a);
     r = aet63_simple(a, AET63_SET_NOTIFICATION, &on, &m, until);
-    if (r == R_SUCCESS && m.sw1 != AET63_SW1_DONE)
+    if (r == R_SUCCESS && m.sw1 != AET63_SW1_DONE) {
         log_line(a->reader.log, PLOG_INFO, "card events cannot be switched on (%02X %02X): asking instead", m.sw1, m.sw2);
+        aet63_contradicted(a, 23, "SET_NOTIFICATION was refused");
+    }
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     a->ask_now = true;

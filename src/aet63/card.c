@@ -53,6 +53,8 @@ static enum result card_status(struct aet63_icc *icc, const struct aet63_respons
     if (s->result == R_SUCCESS)
         return R_SUCCESS;
     log_fault(icc->owner->reader.log, "status %02X %02X: %s", m->sw1, m->sw2, s->meaning);
+    if (s->sw1 == 0)
+        aet63_contradicted(icc->owner, 37, "a status that is not in the table; taken for a failure");
     if (s->result == R_NO_CARD)
         aet63_card_lost(icc->owner, slot_of(icc));
     return s->result;
@@ -67,6 +69,8 @@ static enum result switch_off(struct aet63_icc *icc, deadline_t until)
     enum result r = aet63_simple(icc->owner, icc->contacts->deactivate, NULL, &m, wait);
 
     aet63_icc_off(icc);
+    if (r == R_SUCCESS && m.sw1 != AET63_SW1_DONE && aet63_status(m.sw1, m.sw2)->result != R_NO_CARD)
+        aet63_contradicted(icc->owner, 36, "switching the card off was refused; taken for off");
     return r; /* whatever status: 60 02 and 60 04 also mean that it is off */
 }
 
@@ -86,6 +90,7 @@ static enum result take_atr(struct aet63_icc *icc, const struct aet63_response *
 
     if (m->sw2 != 0 && m->sw2 != AET63_DONE_T1) {
         log_fault(log, "the card runs no protocol that this driver knows (status %02X %02X)", m->sw1, m->sw2);
+        aet63_contradicted(icc->owner, 31, "SW2 of RESET is neither 00 nor 01");
         return R_POWER;
     }
     if (m->n < 2 || m->n > ATR_MAX) {
@@ -101,6 +106,8 @@ static enum result take_atr(struct aet63_icc *icc, const struct aet63_response *
         log_line(log, PLOG_INFO, "the ATR is not well formed; it is passed on as the card gave it");
     else if (icc->info.tck_wrong)
         log_line(log, PLOG_INFO, "the ATR's check byte is wrong; it is passed on as the card gave it");
+    if (icc->info_valid && !(icc->info.protocols & (1u << icc->protocol)))
+        aet63_contradicted(icc->owner, 31, "SW2 of RESET names a protocol that the ATR does not offer");
     return R_SUCCESS;
 }
 
@@ -145,8 +152,11 @@ enum result aet63_power_up(struct reader *reader, unsigned slot, bool warm, dead
         r = activate(icc, until);
     } else {
         size_t n = icc->contacts->typed ? sizeof types : 1;
-        for (size_t i = 0; i < n && r == R_CARD; i++)
+        for (size_t i = 0; i < n && r == R_CARD; i++) {
             r = cold_reset(icc, types[i], until);
+            if (r == R_SUCCESS && i > 0)
+                aet63_contradicted(icc->owner, 32, "the card runs with a type that is named, not with the automatic one");
+        }
     }
     if (r == R_SUCCESS) {
         *atr = icc->atr;
@@ -183,6 +193,8 @@ enum result aet63_set_protocol(struct reader *reader, unsigned slot, int t, dead
     if (r != R_SUCCESS)
         return r == R_CARD ? R_POWER : r;
     *protocol = icc->protocol;
+    if (!same_atr(&before, &icc->atr) || icc->protocol != t)
+        aet63_contradicted(icc->owner, 33, "selecting a protocol gave another protocol or another ATR");
     if (!same_atr(&before, &icc->atr)) {
         log_fault(reader->log, "another ATR after the protocol was selected: another card?");
         aet63_card_lost(icc->owner, slot);
@@ -234,11 +246,15 @@ static enum result t1_block(void *arg, const uint8_t *block, size_t n, uint8_t *
     struct aet63_response m;
     enum result r = aet63_exchange(icc->owner, &q, &m, until);
 
-    (void)wtx; /* nothing tells the reader; it waits as it waits (doc/ASSUMPTIONS.md, WTX) */
+    /* nothing tells the reader of wtx; it waits as it waits (doc/ASSUMPTIONS.md, A44) */
     *got = 0;
     if (r != R_SUCCESS)
         return r;
     r = card_status(icc, &m);
+    if (r == R_CARD && wtx > 1)
+        aet63_contradicted(icc->owner, 44, "no answer after the card had asked for more time");
+    if (r == R_COMM)
+        aet63_contradicted(icc->owner, n >= AET63_LONG_FORM ? 41 : 40, "the reader refused a T=1 block");
     if (r == R_CARD)
         return R_SUCCESS; /* the card stayed silent: an invalid block, the engine asks again */
     if (r != R_SUCCESS)
@@ -277,6 +293,8 @@ static enum result exchange_apdu(struct aet63_icc *icc, const uint8_t header[4],
     body[5 + lc] = le;
     r = aet63_exchange(icc->owner, &q, &m, until);
     explicit_bzero(body, sizeof body);
+    if (r == R_SUCCESS && m.sw1 == 0x67 && m.sw2 != 0x12)
+        aet63_contradicted(icc->owner, icc->protocol == 1 ? 45 : 38, "EXCHANGE_APDU was refused");
     if (r == R_SUCCESS)
         r = card_status(icc, &m);
     if (r != R_SUCCESS)
@@ -326,6 +344,8 @@ enum result aet63_transmit(struct reader *reader, unsigned slot, const uint8_t *
         r = transmit_t1_apdu(icc, apdu, n, response, cap, len, until);
     else
         r = t1_transmit(&icc->t1, apdu, n, response, cap, len, until);
+    if (icc->t1.crc && icc->t1.edc_known && icc->t1.crc_form != 0)
+        aet63_contradicted(icc->owner, 43, "a T=1 card writes its CRC in another form than ISO/IEC 13239");
     if (r != R_SUCCESS)
         *len = 0;
     return after_failure(icc, r, until);

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/checksum.h"
 
-enum { RESPONSE_MIN = 5, COMMAND_MIN = 4, LONG_FORM = 0xFF };
+enum { RESPONSE_MIN = 5, COMMAND_MIN = 4 };
 
 static void put_hex(struct wbuf *w, const uint8_t *p, size_t n, uint8_t *sum)
 {
@@ -32,8 +32,8 @@ size_t aet63_encode(uint8_t header, uint8_t instruction, const uint8_t *part1, s
         return 0;
     wbuf_u8(&h, header);
     wbuf_u8(&h, instruction);
-    if (n1 + n2 >= LONG_FORM) {
-        wbuf_u8(&h, LONG_FORM);
+    if (n1 + n2 >= AET63_LONG_FORM) {
+        wbuf_u8(&h, AET63_LONG_FORM);
         wbuf_be16(&h, (unsigned)(n1 + n2));
     } else {
         wbuf_u8(&h, (unsigned)(n1 + n2));
@@ -52,7 +52,7 @@ static enum result parse_data(struct rbuf *r, const uint8_t **data, size_t *n)
 {
     size_t len = rbuf_u8(r);
 
-    if (len == LONG_FORM)
+    if (len == AET63_LONG_FORM)
         len = rbuf_be16(r);
     if (r->failed || r->left != len + 1)
         return R_COMM;

@@ -21,6 +21,7 @@ enum {
     AET63_NAK = 0x05,
     AET63_HEADER = 0x01,           /* standard message */
     AET63_HEADER_ENCRYPTED = 0x02, /* fingerprint secure session; its payload is opaque */
+    AET63_LONG_FORM = 0xFF,         /* the length byte of the extended form, and the shortest data that needs it */
     AET63_DATA_MAX = 65535,
     AET63_RAW_MAX = 7 + AET63_DATA_MAX,
     AET63_TEXT_MAX = 2 * AET63_RAW_MAX + 2

@@ -88,6 +88,8 @@ struct aet63 {
     unsigned silent;    /* watch() in a row without an answer */
     deadline_t next_ask;
 
+    uint64_t contradicted; /* bit n: the log has named row A n of doc/ASSUMPTIONS.md */
+
     struct aet63_decoder decoder[2]; /* one for each IN pipe */
     uint8_t chunk[TRANSPORT_CHUNK_MAX];
     uint8_t text[AET63_TEXT_MAX];
@@ -121,6 +123,9 @@ enum result aet63_take_input(struct aet63 *a);
 
 /* Takes and drops all input until quiet_ms of silence; events are heeded. */
 enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until);
+
+/* The reader did what a row of doc/ASSUMPTIONS.md takes for impossible: said once for each row (A1 … A63). */
+void aet63_contradicted(struct aet63 *a, unsigned row, const char *what);
 
 /* ---- card.c ------------------------------------------------------------------------------------------------ */
 

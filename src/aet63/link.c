@@ -61,6 +61,15 @@ static void log_answer(struct aet63 *a, const struct aet63_request *q, const str
         log_bytes_masked(log, PLOG_FRAME, "<- data", m->data, m->n, visible_of(q->instruction).answer, 0);
 }
 
+void aet63_contradicted(struct aet63 *a, unsigned row, const char *what)
+{
+    uint64_t bit = (uint64_t)1 << row;
+
+    if (!(a->contradicted & bit))
+        log_line(a->reader.log, PLOG_INFO, "against assumption A%02u of doc/ASSUMPTIONS.md: %s", row, what);
+    a->contradicted |= bit;
+}
+
 /* ---- receiving ----------------------------------------------------------------------------------------------- */
 
 static void decoders_reset(struct aet63 *a)
@@ -173,8 +182,10 @@ enum result aet63_take_input(struct aet63 *a)
 
         if (r == R_GONE || r == R_CANCELLED)
             return r;
-        if (r == R_SUCCESS && h == HEARD_RESPONSE)
+        if (r == R_SUCCESS && h == HEARD_RESPONSE) {
             log_fault(a->reader.log, "an answer came that nobody waits for; dropped");
+            aet63_contradicted(a, 15, "an answer came after the line had been silent");
+        }
     }
     return R_SUCCESS;
 }
@@ -231,6 +242,8 @@ static enum result send_and_await(struct aet63 *a, const struct aet63_request *q
         if (r != R_SUCCESS || h == HEARD_RESPONSE)
             return r;
         log_fault(a->reader.log, "the reader refused the frame of command %02X (NAK)", q->instruction);
+        if (q->n1 + q->n2 >= AET63_LONG_FORM)
+            aet63_contradicted(a, 10, "a frame in the extended form was refused");
     }
     return R_COMM;
 }
@@ -407,6 +420,7 @@ enum result aet63_get_status(struct aet63 *a, deadline_t until)
     if (r != R_SUCCESS)
         return r;
     if (!is_own_status(a, &m)) {
+        aet63_contradicted(a, 16, "GET_ACR_STAT was answered by something else than this reader's status block");
         a->in_sync = false;
         return R_COMM;
     }
