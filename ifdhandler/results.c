@@ -26,7 +26,11 @@ static const struct {
     /* pcscd calls us for each interface of a composite device; this code is the one that it takes quietly */
     {CALL_OPEN, R_NOT_SUPPORTED, IFD_NO_SUCH_DEVICE},
 
-    {CALL_PRESENCE, R_CANCELLED, IFD_COMMUNICATION_ERROR}, /* neither there nor removed: device.c, slot_presence */
+    /* A reader that is gone has no card, but it must not report a removal either: pcscd 1.9.9 asks its event thread to end
+     * by a field that this thread clears when it reports one. As udev's word of the unplugging and the driver's own come at
+     * the same time, the thread would often not end, and pcscd wait for it, deaf to all readers, for ever. Nor is it
+     * NO_SUCH_DEVICE: pcscd would sleep a second in that thread while the removal waits for it. */
+    {CALL_PRESENCE, R_GONE, IFD_COMMUNICATION_ERROR},
 
     {CALL_ATTRIBUTE, R_NOT_SUPPORTED, IFD_ERROR_TAG}, /* SCARD_E_UNSUPPORTED_FEATURE */
     {CALL_ATTRIBUTE, R_SPACE, IFD_ERROR_INSUFFICIENT_BUFFER},
@@ -65,8 +69,6 @@ RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)
 {
     if (r == R_SUCCESS)
         return call == CALL_PRESENCE ? IFD_ICC_PRESENT : IFD_SUCCESS;
-    /* Not from the presence call: pcscd would sleep a second in its event thread and scan the bus, while the removal of
-     * the device, of which udev tells it, waits for that thread. */
     if (r == R_GONE && call != CALL_PRESENCE)
         return gone_told ? failure[call] : IFD_NO_SUCH_DEVICE;
     for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {

@@ -404,15 +404,10 @@ enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
     }
     pthread_mutex_lock(&d->mutex);
     bool gone = d->gone;
-    /* pcscd 1.9.9 asks its thread to end by a field that the same thread clears when it reports a removal; if it did so
-     * now it would never end, and pcscd would wait for it, deaf to all readers, for ever. So it hears of no removal. */
-    bool ending = gone && s->presence.stop;
     *present = presence_tell(&s->presence, thread);
     if (!*present && thread != s->presence.poller && presence_refuse(&s->presence))
         wake_locked(s);
     pthread_mutex_unlock(&d->mutex);
-    if (ending)
-        return R_CANCELLED;
     return gone ? R_GONE : R_SUCCESS;
 }
 

@@ -67,8 +67,7 @@ void device_release(struct device *d);
 
 /* ---- the calls of ifdhandler, one each ------------------------------------------------------------------- */
 
-/* ICCPresence. Only R_SUCCESS (*present) and R_GONE, or R_CANCELLED: gone, and pcscd is ending its thread. Never a passing
- * error: what cannot be asked is not present. */
+/* ICCPresence. Only R_SUCCESS (*present) and R_GONE. Never a passing error: what cannot be asked is not present. */
 enum result slot_presence(struct slot *s, uintptr_t thread, bool *present);
 
 /* The polling function: returns when presence has changed for this thread, at a stop, or after timeout_ms. */

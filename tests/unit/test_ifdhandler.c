@@ -123,11 +123,11 @@ static void a_missing_reader_is_said_once_by_a_call(void **state)
 
     (void)state;
     fake.presence.result = fake.transmit.result = R_GONE;
-    assert_int_equal(IFDHICCPresence(LUN), IFD_ICC_NOT_PRESENT); /* never here, see results.c */
+    assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR); /* see results.c */
     assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_NO_SUCH_DEVICE);
     n = sizeof response;
     assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_COMMUNICATION_ERROR);
-    assert_int_equal(IFDHICCPresence(LUN), IFD_ICC_NOT_PRESENT);
+    assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR);
 }
 
 static void a_removal_by_pcscd_makes_the_rest_quiet(void **state)
@@ -138,7 +138,7 @@ static void a_removal_by_pcscd_makes_the_rest_quiet(void **state)
     assert_int_equal(IFDHSetCapabilities(LUN, TAG_IFD_DEVICE_REMOVED, 1, &one), IFD_SUCCESS);
     assert_int_equal(fake.removed, 1);
     fake.presence.result = R_GONE;
-    assert_int_equal(IFDHICCPresence(LUN), IFD_ICC_NOT_PRESENT);
+    assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR);
 }
 
 /* ---- power and protocol --------------------------------------------------------------------------------------- */
