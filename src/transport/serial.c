@@ -325,6 +325,12 @@ static void fill_facts(struct serial *s)
 
 /* ---- moving bytes ---- */
 
+/* Is it worth trying again? A full buffer is an error to some versions of the library, 0 bytes to others. */
+static bool means_later(int moved)
+{
+    return moved < 0 && (errno == EINTR || errno == EAGAIN);
+}
+
 /* Waits for `events` at the port. R_SUCCESS: *happened says what poll() saw of them, POLLHUP and POLLERR included;
  * R_TIMEOUT, R_CANCELLED, R_GONE. One system call, unless a signal comes between. */
 static enum result await(struct serial *s, short events, deadline_t until, short *happened)
@@ -357,7 +363,7 @@ static enum result send_bytes(struct serial *s, const uint8_t *data, size_t n, d
         short happened;
         enum result r;
 
-        if (sent < 0 && errno != EINTR)
+        if (sent < 0 && !means_later(sent))
             return lose_by(s, (enum sp_return)sent);
         if (sent > 0) {
             barren = 0;
@@ -420,7 +426,7 @@ static enum result serial_read(struct transport *t, uint8_t *chunk, size_t cap, 
             *pipe = 0;
             return R_SUCCESS;
         }
-        if (got < 0 && errno != EINTR)
+        if (got < 0 && !means_later(got))
             return lose_by(s, (enum sp_return)got);
         if (got == 0 && (happened & (POLLHUP | POLLERR)))
             return lose(s, "the other end closed");
