@@ -131,7 +131,7 @@ class Rig:
 
     def pid(self):
         with open(base + "/ipc/pcscd.pid") as f:
-            return int(f.read())
+            return int(f.read().strip("\0\n "))
 
     def stop(self):
         """Ends pcscd and the simulator; returns pcscd's exit status."""
@@ -142,10 +142,15 @@ class Rig:
                 self.pc.release()
             except Failed:
                 pass
-        self.end_gently()
-        try:
-            self.status = self.process.wait(40 if self.slow() else 20)
-        except subprocess.TimeoutExpired:
+        if orderly:
+            self.end_gently()
+        elif self.process.poll() is None:
+            self.process.terminate()
+        end = time.monotonic() + (40 if self.slow() else 20)
+        while self.process.poll() is None and time.monotonic() < end:
+            self.nudge()
+        self.status = self.process.poll()
+        if self.status is None:
             self.kill()
             self.status = "nothing: it had to be killed"
         if self.socket:
@@ -161,6 +166,18 @@ class Rig:
         except (OSError, ValueError):
             if self.process.poll() is None:
                 self.process.terminate()
+
+    def nudge(self):
+        """pcscd's main loop may have gone back to sleep before the signal was seen to; a client wakes it."""
+        with socket.socket(socket.AF_UNIX) as s:
+            try:
+                s.connect(base + "/ipc/pcscd.comm")
+            except OSError:
+                pass
+        try:
+            self.process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            pass
 
     def kill(self):
         """For the end of all patience."""
@@ -308,6 +325,7 @@ class Background:
 
 cases = []
 build = None
+orderly = False  # a scenario can want that pcscd closes its readers at the end of each case; it sleeps a second then
 
 
 def case(name, seconds=CASE_SECONDS):

@@ -151,10 +151,8 @@ class Context:
             pass
 
     def readers(self):
-        n = c_ulong()
+        names, n = ctypes.create_string_buffer(16384), c_ulong(16384)
         try:
-            _call("SCardListReaders", self.handle, None, None, byref(n))
-            names = ctypes.create_string_buffer(n.value)
             _call("SCardListReaders", self.handle, None, names, byref(n))
         except Failed as e:
             if e.code == SCARD_E_NO_READERS_AVAILABLE:  # noqa: F821 (made above)

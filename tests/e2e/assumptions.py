@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A reader that is not as doc/ASSUMPTIONS.md takes it to be: the log names the row, once, and the client gets an answer or
+an honest error."""
+import rig
+from rig import READER, Rig, case, fails, h, same
+from winscard import RESET, SCARD_E_NOT_TRANSACTED, T0, T1, Failed
+
+GET_8 = "00 84 00 00 08"
+EIGHT = h("11 22 33 44 55 66 77 88 90 00")
+
+
+def said(r, row, what, times=1):
+    line = r"against assumption %s of doc/ASSUMPTIONS.md: .*%s" % (row, what)
+    r.wait_log(line)
+    same("lines about " + row, len([x for x in r.log().splitlines() if "against assumption " + row in x]), times)
+
+
+@case("a reader as assumed: no line about assumptions")
+def as_assumed():
+    with Rig("aet63:card=echo-t0") as r:
+        with r.connect() as card:
+            same("answer", card.transmit(GET_8), EIGHT)
+        r.swap("echo-t1+dual=1")
+        with r.connect(T0) as card:
+            same("answer", card.transmit(GET_8), EIGHT)
+        with r.connect(T1) as card:
+            same("answer", card.transmit(GET_8), EIGHT)
+        assert "against assumption" not in r.log(), r.log()
+
+
+@case("A24: an event with an unknown code")
+def unknown_event():
+    with Rig("aet63:card=echo-t0") as r:
+        with r.connect() as card:
+            r.sim("0 fault event code=7 at=A0 times=2")
+            same("answer", card.transmit(GET_8), EIGHT)
+            same("answer", card.transmit(GET_8), EIGHT)
+        said(r, "A24", "unknown code")
+
+
+@case("A31: a protocol that the ATR does not offer")
+def odd_protocol():
+    with Rig("aet63:card=none") as r:
+        r.sim("0 fault status=9007 at=80")
+        r.sim("0 insert echo-t0")
+        said(r, "A31", "neither 00 nor 01")
+
+
+@case("A32: a card that runs with a named type only")
+def named_type():
+    with Rig("aet63:card=none") as r:
+        r.sim("0 fault status=6020 at=80")
+        r.sim("0 insert echo-t0")
+        with r.connect() as card:
+            same("answer", card.transmit(GET_8), EIGHT)
+        said(r, "A32", "not with the automatic one")
+
+
+@case("A37: a status that no manual has, said once")
+def odd_status():
+    with Rig("aet63:card=echo-t0") as r:
+        with r.connect() as card:
+            for _ in range(3):
+                r.sim("0 fault status=6342 at=A0")
+                fails(SCARD_E_NOT_TRANSACTED, card.transmit, GET_8)
+            same("answer", card.transmit(GET_8), EIGHT)
+        said(r, "A37", "not in the table")
+
+
+@case("A38: the length of EXCHANGE_APDU is refused")
+def odd_length():
+    with Rig("aet63:card=echo-t0") as r:
+        with r.connect() as card:
+            r.sim("0 fault status=6703 at=A0")
+            fails(SCARD_E_NOT_TRANSACTED, card.transmit, "00 84 00 00 00")
+        said(r, "A38", "EXCHANGE_APDU was refused")
+
+
+@case("A10: the extended form is refused")
+def extended_form():
+    with Rig("aet63:card=echo-t0") as r:
+        with r.connect() as card:
+            r.sim("0 fault nak at=A0 times=4")
+            fails(SCARD_E_NOT_TRANSACTED, card.transmit, h("00 E0 00 00 FF") + bytes(255))
+        said(r, "A10", "extended form was refused")
+
+
+@case("A43: a T=1 card whose CRC is not the standard's works, and the log says so")
+def crc_form():
+    with Rig("aet63:crc=plain,card=echo-t1+crc=1") as r:
+        with r.connect() as card:
+            same("answer", card.transmit(GET_8), EIGHT)
+            same("answer", card.transmit(GET_8), EIGHT)
+        said(r, "A43", "CRC in another form")
+
+
+@case("A44: a reader that does not wait longer after WTX")
+def wtx():
+    with Rig("aet63:wtx=ignore,bwt=100,card=echo-t1") as r:
+        with r.connect() as card:
+            try:
+                card.transmit("00 E8 01 F4 00")
+            except Failed:
+                pass  # whether the engine still gets the answer is the T=1 tests' business
+        said(r, "A44", "asked for more time")
+
+
+rig.main()
