@@ -22,8 +22,8 @@ static enum result usb_ended(const struct usb *u)
 
 /* ---- out ---- */
 
-/* Waits for the OUT transfer and takes it back at the deadline. R_SUCCESS: it came back by itself (see out.status), else
- * why it was taken back. Lock held. */
+/* Waits for the OUT transfer and takes it back at the deadline. R_SUCCESS: it came back by itself (see out.status),
+ * else why it was taken back. Lock held. */
 static enum result await_out(struct usb *u, deadline_t until)
 {
     enum result ended;

@@ -115,8 +115,8 @@ enum result usb_prepare_transfers(struct usb *u);
 void usb_start_input(struct usb *u);
 /* Cancels all transfers and waits for them, bounded. False: libusb has not given one back. */
 bool usb_stop_transfers(struct usb *u);
-/* Brings IN pipes that failed back to work: by the owner of the device. R_SUCCESS; R_COMM: at least one had failed; R_GONE.
- */
+/* Brings IN pipes that failed back to work; by the owner of the device. R_SUCCESS; R_COMM: at least one had failed;
+ * R_GONE. */
 enum result usb_recover_input(struct usb *u);
 /* The device has gone: wakes everybody and tells the owner of the transport, once. No lock held. */
 void usb_lose(struct usb *u);

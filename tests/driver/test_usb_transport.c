@@ -703,9 +703,13 @@ static void test_drain(void **state)
     sim("a stall i");
     assert_int_equal(transport_drain(bed.t, 100, soon()), R_SUCCESS);
     round_trip(&bed, 30, 8);
-    sim("a send i 01");
+    unsigned long in = packets_in("a");
+    sim("a send i 01 20");
+    sim("a until 10000 *in=%lu?out=* stats", in + 20);
     await_pending(&bed);
-    assert_int_equal(transport_drain(bed.t, 100, 0), R_SUCCESS); /* no time at all: what is there goes */
+    assert_int_equal(transport_drain(bed.t, 100, 0), R_SUCCESS);
+    await_pending(&bed); /* no time at all: it stops although there is more */
+    assert_int_equal(transport_drain(bed.t, 100, soon()), R_SUCCESS);
     round_trip(&bed, 30, 8);
     close_reader(&bed);
 }
