@@ -63,6 +63,7 @@ static const struct {
     /* The same: nothing was sent, and nothing will be however often it is tried. SCARD_E_NOT_TRANSACTED would leave
      * open whether the reader has done it. The log names the setting that allows the command. */
     {CALL_CONTROL, R_DENIED, IFD_ERROR_NOT_SUPPORTED},
+    {CALL_CONTROL, R_NOT_NOW, IFD_ERROR_NOT_SUPPORTED}, /* as long as the reader is open, that is */
 };
 
 RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)

@@ -38,6 +38,8 @@ const char *result_name(enum result r)
         return "system error";
     case R_CARD:
         return "card failed";
+    case R_NOT_NOW:
+        return "not now";
     }
     return "unknown result"; /* a number that came in by a cast */
 }

@@ -23,7 +23,8 @@ enum result {
     R_DENIED = -11,       /* not allowed by configuration (escape); nothing was sent */
     R_NO_MEMORY = -12,
     R_SYSTEM = -13,       /* an operating-system call failed */
-    R_CARD = -14          /* the reader says the card failed; it may be there still */
+    R_CARD = -14,         /* the reader says the card failed; it may be there still */
+    R_NOT_NOW = -15       /* the reader cannot do it in the mode it is in; nothing was sent */
 };
 
 /* A short English name ("timeout", "no card" …) for log lines; never NULL. */

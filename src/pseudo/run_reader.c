@@ -40,6 +40,9 @@ enum result run_reader_command(struct slot *slot, const struct operation *op, st
     case R_NOT_SUPPORTED:
         a->sw = SW_NOT_SUPPORTED;
         return R_SUCCESS;
+    case R_NOT_NOW:
+        a->sw = SW_CONDITIONS;
+        return R_SUCCESS;
     case R_INVALID:
         a->sw = SW_LENGTH; /* longer or shorter than the reader can take */
         return R_SUCCESS;

@@ -275,6 +275,7 @@ static enum result prepare_usb(struct device *d, const struct reader_family **fa
     r = usb_read_facts(&a, &facts, &d->log);
     if (r != R_SUCCESS)
         return r;
+    who.family = (*family)->id;
     who.vid = a.vid;
     who.pid = a.pid;
     who.serial = facts.serial[0] ? facts.serial : NULL;
@@ -293,6 +294,7 @@ static enum result prepare_serial(struct device *d, const struct reader_family *
     *family = reader_family_for_serial();
     *patient = who.options != NULL;
     who.device = path;
+    who.family = *family ? (*family)->id : 0;
     settings_load(&d->settings, &who, &d->log);
     snprintf(d->log.name, sizeof d->log.name, "%s %.40s", *family ? (*family)->name : "serial", path);
     return *family ? R_SUCCESS : R_NOT_SUPPORTED;

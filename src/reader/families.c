@@ -9,9 +9,7 @@
 
 static const struct reader_family *const families[] = {
     &aet63_family,
-#ifdef HAVE_VIVOPAY
     &vivopay_family,
-#endif
 };
 
 static const struct reader_family *family_by_id(char id)
