@@ -106,6 +106,9 @@ static enum result take_atr(struct aet63_icc *icc, const struct aet63_response *
         log_line(log, PLOG_INFO, "the ATR is not well formed; it is passed on as the card gave it");
     else if (icc->info.tck_wrong)
         log_line(log, PLOG_INFO, "the ATR's check byte is wrong; it is passed on as the card gave it");
+    /* 90 01 is told of RESET alone: a SAM that was activated by 90 00 runs what its ATR says. */
+    if (!icc->contacts->typed && icc->info_valid && icc->protocol == 0)
+        icc->protocol = (icc->info.specific ? icc->info.specific_t : icc->info.first) == 1;
     if (icc->info_valid && !(icc->info.protocols & (1u << icc->protocol)))
         aet63_contradicted(icc->owner, 31, "SW2 of RESET names a protocol that the ATR does not offer");
     return R_SUCCESS;
