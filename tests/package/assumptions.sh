@@ -1,0 +1,53 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# doc/ASSUMPTIONS.md and the driver agree: every row is there once, every row that the driver names in its log is in the
+# list and quotes that line, and every setting that a row offers exists.
+set -u
+top=$(cd "$(dirname "$0")/../.." && pwd)
+doc=$top/doc/ASSUMPTIONS.md
+verdict() { # verdict NAME WHAT_IS_WRONG
+    if [ -z "$2" ]; then echo "PASS $1"; else echo "FAIL $1: $2"; fi
+}
+
+rows=$(sed -n 's/^| \([AV][0-9][0-9]\) |.*/\1/p' "$doc")
+if [ "$(printf '%s\n' "$rows" | wc -l)" -lt 50 ]; then
+    echo "FAIL the rows can be read from ASSUMPTIONS.md: $rows"
+    exit 1
+fi
+wrong=
+for family in A V; do
+    n=0
+    for row in $(printf '%s\n' "$rows" | grep "^$family"); do
+        n=$((n + 1))
+        [ "$row" = "$(printf '%s%02d' $family $n)" ] || wrong="$wrong $row"
+    done
+done
+verdict "the rows of each family are numbered without a gap" "$wrong"
+
+wrong=$(awk -F'|' '/^\| [AV][0-9][0-9] \|/ && NF != 9 { printf "%s", $2 }' "$doc")
+verdict "every row has its seven fields" "$wrong"
+
+# Both alternatives of "cond ? 41 : 40" are rows.
+named=$(cat "$top"/src/aet63/*.c | sed -n 's/.*aet63_contradicted([^,]*, \([^"]*\),.*/\1/p' | sed 's/==* *[0-9][0-9]*//g' |
+    grep -owE '[0-9]+' | sort -u)
+[ -n "$named" ] || named=none
+wrong=
+for n in $named; do
+    row=$(printf 'A%02d' "$n" 2>/dev/null) || row=$n
+    grep "^| $row |" "$doc" | grep -q "against assumption $row" || wrong="$wrong $row"
+done
+verdict "every row that the driver's log names is there and quotes the line" "$wrong"
+
+quoted=$(grep -o 'against assumption A[0-9]*' "$doc" | grep -o '[0-9]*$' | sed 's/^0//' | sort -u)
+wrong=
+for n in $quoted; do
+    printf '%s\n' "$named" | grep -qx "$n" || wrong="$wrong A$n"
+done
+verdict "every such line that the rows quote is in the driver" "$wrong"
+
+wrong=
+for setting in $(awk -F'|' '/^\| [AV][0-9][0-9] \|/ { print $7 }' "$doc" | grep -o '`[a-z0-9_]*' | tr -d '`' | sort -u); do
+    grep -q "^;$setting = " "$top/etc/ifd-purse.conf" || wrong="$wrong $setting"
+done
+verdict "every setting that a row offers exists" "$wrong"
