@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * In place of serial.c when the driver is configured without serial readers (--disable-serial): the same functions,
+ * which say so. A library with an undefined symbol would not be loaded at all, USB readers and all.
+ */
+#include "transport/serial.h"
+
+enum result serial_open(struct transport **out, const char *path, unsigned baud, struct log *log)
+{
+    (void)baud;
+    *out = NULL;
+    log_fault(log, "%s: this driver was built without serial readers (configure --disable-serial)", path);
+    return R_NOT_SUPPORTED;
+}
+
+enum result serial_set_baud(struct transport *t, unsigned baud)
+{
+    (void)t;
+    (void)baud;
+    return R_NOT_SUPPORTED;
+}
+
+bool serial_node_exists(const char *path)
+{
+    (void)path;
+    return false;
+}
