@@ -223,8 +223,17 @@ class Rig:
         counts = {k: int(v) for k, v in (pair.split("=") for pair in self.sim("%s count" % reader).split())}
         return counts if key is None else counts.get(key, 0)
 
-    def context(self):
-        return winscard.Context()
+    def sent(self, call, instruction, index=0):
+        """The frames with this instruction that go to the reader during the call, decoded."""
+        self.sim("%d wire on" % index)
+        try:
+            call()
+        finally:
+            trace = self.sim("%d wire dump" % index).split()
+            self.sim("%d wire off" % index)
+        text = b"".join(bytes.fromhex(t.split(":")[-1]) for t in trace if t.startswith(">"))
+        frames = [bytes.fromhex(f.split(b"\3")[0].decode()) for f in text.split(b"\2")[1:]]
+        return [f for f in frames if f[1] == instruction]
 
     def connect(self, protocols=winscard.T0 | winscard.T1, share=winscard.SHARE_SHARED, reader=READER):
         if share != winscard.SHARE_DIRECT:

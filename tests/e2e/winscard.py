@@ -97,7 +97,7 @@ class Card:
         _call("SCardControl", self.handle, c_ulong(code), bytes(data), c_ulong(len(data)), out, c_ulong(room), byref(n))
         return bytes(out[:n.value])
 
-    def attribute(self, tag, room=512):
+    def attribute(self, tag, room=264):
         out, n = (c_ubyte * max(room, 1))(), c_ulong(room)
         _call("SCardGetAttrib", self.handle, c_ulong(tag), out, byref(n))
         return bytes(out[:n.value])
