@@ -13,8 +13,23 @@ static const struct {
     decode_raw_fn raw; /* one of the two */
     decode_fn decode;
 } decoders[] = {
-    {0x00, NULL, decode_acs_reader},         {0x70, NULL, decode_reader_command}, {0x88, decode_authenticate_raw, NULL},
-    {0x88, NULL, decode_authenticate_shape}, {0xCA, NULL, decode_get_data},
+    {0x00, NULL, decode_acs_reader},
+    {0x70, NULL, decode_reader_command},
+    {0x82, NULL, decode_load_key},
+    {0x86, NULL, decode_authenticate},
+    {0x88, decode_authenticate_raw, NULL},
+    {0x88, NULL, decode_authenticate_shape},
+    {0xB0, NULL, decode_read},
+    {0xB1, NULL, decode_value_read},
+    {0xC2, NULL, decode_session},
+    {0xCA, NULL, decode_get_data},
+    {0xD4, NULL, decode_increment_omnikey},
+    {0xD6, NULL, decode_write},
+    {0xD7, NULL, decode_value_acs},
+    {0xD8, NULL, decode_decrement_omnikey},
+    {0xF5, NULL, decode_value_springcard},
+    {0xF5, NULL, decode_purse},
+    {0xFE, NULL, decode_encapsulate},
 };
 
 enum { DECODERS = sizeof decoders / sizeof decoders[0] };

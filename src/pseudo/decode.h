@@ -33,5 +33,21 @@ uint16_t decode_acs_reader(const struct apdu *apdu, struct operation *op);
 uint16_t decode_get_data(const struct apdu *apdu, struct operation *op);
 uint16_t decode_authenticate_raw(const uint8_t *p, size_t n, struct operation *op);
 uint16_t decode_authenticate_shape(const struct apdu *apdu, struct operation *op);
+uint16_t decode_load_key(const struct apdu *apdu, struct operation *op);
+uint16_t decode_authenticate(const struct apdu *apdu, struct operation *op);
+uint16_t decode_read(const struct apdu *apdu, struct operation *op);
+uint16_t decode_write(const struct apdu *apdu, struct operation *op);
+
+/* decode_value.c */
+uint16_t decode_value_read(const struct apdu *apdu, struct operation *op);
+uint16_t decode_value_acs(const struct apdu *apdu, struct operation *op);
+uint16_t decode_increment_omnikey(const struct apdu *apdu, struct operation *op);
+uint16_t decode_decrement_omnikey(const struct apdu *apdu, struct operation *op);
+uint16_t decode_value_springcard(const struct apdu *apdu, struct operation *op);
+uint16_t decode_purse(const struct apdu *apdu, struct operation *op);
+
+/* decode_session.c */
+uint16_t decode_session(const struct apdu *apdu, struct operation *op);
+uint16_t decode_encapsulate(const struct apdu *apdu, struct operation *op);
 
 #endif

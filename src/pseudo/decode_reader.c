@@ -36,6 +36,7 @@ static uint16_t decode_led(const struct apdu *apdu, struct operation *op)
     if (apdu->lc != 4)
         return SW_LENGTH;
     op->kind = OP_LED;
+    op->target = apdu->p2;
     op->data = apdu->data;
     op->data_len = apdu->lc;
     return DECODED;

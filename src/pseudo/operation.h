@@ -4,9 +4,11 @@
  *
  * How something new comes in:
  *   a new dialect     one decode_*.c with a row in the table of decode.c. It fills in struct operation and nothing
- * else. a new operation   a kind below, the fields it needs in struct operation, and a row in the table of pseudo.c:
- * the function that carries it out (run_*.c), whether it needs a reader with storage_ops, its Le rule. Nothing else has
- * to change; in particular, no run function knows by which dialect it was asked for.
+ *                     else.
+ *   a new operation   a kind below, the fields it needs in struct operation, and a row in the table of pseudo.c: the
+ *                     function that carries it out (run_*.c), what it needs (a reader with storage_ops, a card, which
+ *                     kinds of card), its Le rule.
+ * Nothing else has to change; in particular, no run function knows by which dialect it was asked for.
  */
 #ifndef PURSE_OPERATION_H
 #define PURSE_OPERATION_H
@@ -17,6 +19,7 @@
 
 #include "base/buf.h"
 #include "base/result.h"
+#include "reader/storage.h"
 
 struct slot;
 
@@ -24,15 +27,54 @@ enum operation_kind {
     /* of the reader: never touch the card or presence */
     OP_READER_COMMAND, /* vendor, data: code and parameters as the reader's manual has them */
     OP_FIRMWARE,
-    OP_LED,
+    OP_LED, /* target: which lamps and how (ACS), data: times, number, sound */
     OP_BUZZER,
+    OP_LOAD_KEY, /* key_number, data: the key */
     /* of any card */
     OP_GET_ATR,
+    OP_GET_DATA, /* item */
     /* of a storage card */
-    OP_GET_DATA,     /* item */
     OP_AUTHENTICATE, /* block, key_type, key_number */
+    OP_READ,         /* block, le */
+    OP_WRITE,        /* block, data */
+    OP_VALUE,        /* value_op, block, target, amount */
+    OP_VALUE_STORE,  /* block, amount: the value */
+    OP_VALUE_READ,   /* block */
+    OP_PURSE,        /* data: the reader's own purse command */
+    /* the transparent session */
+    OP_SESSION, /* steps */
+    OP_ENCAPSULATE, /* protocol, steps: one frame, without a session */
     OP_COUNT
 };
+
+/* One data object of the transparent session. */
+enum step_kind {
+    STEP_BAD, /* number: the status word that it gets */
+    STEP_VERSION,
+    STEP_START,
+    STEP_END,
+    STEP_RF_OFF,
+    STEP_RF_ON,
+    STEP_WAIT,    /* number: microseconds */
+    STEP_SELECT,  /* data: protocol, layer */
+    STEP_FLAGS,   /* number: bits of enum step_flag */
+    STEP_TX_BITS, /* number: valid bits of the last byte, 0: all */
+    STEP_RX_BITS,
+    STEP_TIMEOUT,  /* number: microseconds */
+    STEP_TRANSMIT, /* data */
+    STEP_TRANSCEIVE,
+    STEP_COUNT
+};
+enum step_flag { FLAG_NO_TX_CRC = 1, FLAG_NO_RX_CRC = 2, FLAG_NO_TX_PARITY = 4, FLAG_NO_RX_PARITY = 8 };
+
+struct step {
+    enum step_kind kind;
+    const uint8_t *data; /* len bytes inside the command */
+    size_t len;
+    uint32_t number;
+};
+
+enum { STEPS_MAX = 8 };
 
 enum data_item { ITEM_UID, ITEM_ATS, ITEM_SAK, ITEM_ATQA, ITEM_CARD_TYPE };
 
@@ -45,6 +87,14 @@ struct operation {
     uint16_t block;
     uint8_t key_type; /* 60 (A) or 61 (B), the card's own command codes */
     uint8_t key_number;
+    enum storage_value_op value_op;
+    uint8_t target;  /* block that the result of a value operation goes to */
+    uint32_t amount; /* as sent: 32 bits, whatever they mean */
+    enum storage_protocol protocol;
+    struct step steps[STEPS_MAX];
+    size_t step_count;
+    /* The status word comes inside a data object, C0 03 nn SW1 SW2, and 90 00 behind it. */
+    bool objects;
     /* How the answer is wanted; filled in before a decoder is called, which may change it. */
     bool has_le;
     size_t le;     /* 1 … 65536 when has_le */
@@ -95,5 +145,6 @@ enum status_word {
 enum result run_reader_command(struct slot *slot, const struct operation *op, struct answer *a);
 enum result run_firmware(struct slot *slot, const struct operation *op, struct answer *a);
 enum result run_get_atr(struct slot *slot, const struct operation *op, struct answer *a);
+enum result run_load_key(struct slot *slot, const struct operation *op, struct answer *a);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "pseudo/job.h"
 #include "pseudo/operation.h"
 #include "reader/device.h"
 
@@ -75,4 +76,39 @@ enum result run_get_atr(struct slot *slot, const struct operation *op, struct an
     wbuf_bytes(&a->data, atr.bytes, atr.len);
     a->sw = SW_DONE;
     return R_SUCCESS;
+}
+
+/* Only a reader whose cards take keys has room for them. */
+enum result run_load_key(struct slot *slot, const struct operation *op, struct answer *a)
+{
+    const struct storage_ops *ops = slot->device->reader->ops->storage;
+
+    a->sw = SW_NOT_SUPPORTED;
+    if (ops && ops->authenticate) {
+        device_store_key(slot->device, op->key_number, op->data);
+        a->sw = SW_DONE;
+    }
+    return R_SUCCESS;
+}
+
+/* ACS: P2 has the final state of the lamps in bits 0 (red) and 1 (green), and in bits 2 and 3 whether to change them. What
+ * blinks between is left out. The last of the four bytes says when to sound. */
+enum result run_led(struct job *j)
+{
+    const uint8_t p2 = j->op->target, *d = j->op->data;
+    struct storage_signal s = {.red = -1, .green = -1};
+    enum result r;
+
+    if (!j->ops->indicate)
+        return job_answer(j, SW_NOT_SUPPORTED);
+    if (p2 & 4)
+        s.red = p2 & 1;
+    if (p2 & 8)
+        s.green = p2 >> 1 & 1;
+    if (d[3] > 3)
+        return job_answer(j, SW_WRONG_DATA);
+    if (d[3] != 0)
+        s.beeps = d[2] < 1 ? 1 : d[2] > 4 ? 4 : d[2];
+    r = j->ops->indicate(j->reader, &s, j->until);
+    return r == R_SUCCESS ? job_answer(j, SW_DONE) : r == R_CARD ? job_answer(j, SW_FAILED) : job_result(j, r);
 }

@@ -613,6 +613,57 @@ enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8
     return r;
 }
 
+/* ---- operations of several steps ----------------------------------------------------------------------------------- */
+
+enum result slot_operate(struct slot *s, enum operate_level level, operate_fn fn, void *arg)
+{
+    struct device *d = s->device;
+    deadline_t until = deadline_in(level == OPERATE_READER ? d->settings.reader_cap : d->settings.apdu_cap);
+    enum result r;
+
+    r = level == OPERATE_READER ? device_acquire(d, until) : acquire_for_card(s, true, until);
+    if (r != R_SUCCESS)
+        return r;
+    if (level == OPERATE_CARD) {
+        pthread_mutex_lock(&d->mutex);
+        s->in_session = true;
+        pthread_mutex_unlock(&d->mutex);
+    }
+    r = fn(s, arg, until);
+    return level == OPERATE_READER ? finish(d, r) : finish_for_card(s, r);
+}
+
+enum result device_pause(struct device *d, deadline_t until)
+{
+    struct timespec ts = deadline_timespec(until);
+    enum result r;
+
+    pthread_mutex_lock(&d->mutex);
+    while (!d->cancelled && !d->gone && !deadline_passed(until))
+        (void)pthread_cond_timedwait(&d->changed, &d->mutex, &ts);
+    r = d->gone ? R_GONE : d->cancelled ? R_CANCELLED : R_SUCCESS;
+    pthread_mutex_unlock(&d->mutex);
+    return r;
+}
+
+void device_store_key(struct device *d, uint8_t number, const uint8_t key[STORAGE_KEY_SIZE])
+{
+    pthread_mutex_lock(&d->mutex);
+    memcpy(d->keys.key[number], key, STORAGE_KEY_SIZE);
+    d->keys.loaded[number] = true;
+    pthread_mutex_unlock(&d->mutex);
+}
+
+bool device_key(struct device *d, uint8_t number, uint8_t key[STORAGE_KEY_SIZE])
+{
+    pthread_mutex_lock(&d->mutex);
+    bool loaded = d->keys.loaded[number];
+    if (loaded)
+        memcpy(key, d->keys.key[number], STORAGE_KEY_SIZE);
+    pthread_mutex_unlock(&d->mutex);
+    return loaded;
+}
+
 /* ---- snapshots ----------------------------------------------------------------------------------------------------- */
 
 bool slot_atr(struct slot *s, struct atr *atr)

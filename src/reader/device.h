@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include "reader/presence.h"
 #include "reader/reader.h"
+#include "reader/storage.h"
 
 enum { DEVICE_NAME_MAX = 512 };
 
@@ -36,6 +37,8 @@ struct slot {
     bool watch_wanted; /* it waits for the device to become free */
     unsigned gone_told; /* bit mask of call sites that have answered "no such device" */
     struct atr atr;    /* of the powered card */
+    /* used with the device acquired */
+    struct storage_session storage;
 };
 
 struct device {
@@ -49,6 +52,7 @@ struct device {
     unsigned refs;
     bool busy, cancelled, gone;
     bool input_missed; /* input was announced while the device was busy */
+    struct storage_keys keys;
     struct slot slots[READER_SLOTS_MAX];
 };
 
@@ -88,6 +92,25 @@ enum result slot_refuse(struct slot *s);
 
 /* A raw reader command; R_DENIED when the whitelist and the configuration do not let it pass. Leaves presence alone. */
 enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8_t *answer, size_t cap, size_t *len);
+
+/* What an operation of several steps needs, all of them under one acquisition of the device and one deadline. */
+enum operate_level {
+    OPERATE_READER, /* nothing: presence and cards are left alone */
+    OPERATE_FACTS,  /* a powered card, of which only what is known is told: the card stays fresh */
+    OPERATE_CARD    /* a powered card, to which something is sent */
+};
+
+/* Carries one out: calls fn with the device acquired. R_NO_CARD for an absent, latched or unpowered slot, or if fn says so: the
+ * slot is latched away then. */
+typedef enum result (*operate_fn)(struct slot *s, void *arg, deadline_t until);
+enum result slot_operate(struct slot *s, enum operate_level level, operate_fn fn, void *arg);
+
+/* Waits, with the device acquired, and ends at once when it is cancelled (R_CANCELLED, R_GONE). */
+enum result device_pause(struct device *d, deadline_t until);
+
+/* The keys of class FF: in memory only, until the reader is closed. device_key: false if that number was never loaded. */
+void device_store_key(struct device *d, uint8_t number, const uint8_t key[STORAGE_KEY_SIZE]);
+bool device_key(struct device *d, uint8_t number, uint8_t key[STORAGE_KEY_SIZE]);
 
 /* Snapshots for attributes. */
 bool slot_atr(struct slot *s, struct atr *atr); /* false: unpowered */

@@ -19,7 +19,6 @@ static const uint8_t vendor_ids[] = {0x07, 0x2F, 0x0A, 0xCD};
 static struct device lone;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-static const char storage_stand_in; /* storage_ops are opaque here */
 
 static void init_device(struct device *d, const char *name)
 {
@@ -29,7 +28,7 @@ static void init_device(struct device *d, const char *name)
     d->refs = 1;
     d->reader = &fake_reader;
     fake_reader.slot_count = fake.slot_count;
-    fake_ops.storage = fake.storage ? (const struct storage_ops *)(const void *)&storage_stand_in : NULL;
+    fake_ops.storage = fake.storage;
     for (unsigned i = 0; i < READER_SLOTS_MAX; i++) {
         d->slots[i].device = d;
         d->slots[i].index = i;
@@ -245,6 +244,45 @@ enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8
 {
     (void)s;
     return record(&fake.command, command, n, answer, cap, len);
+}
+
+enum result slot_operate(struct slot *s, enum operate_level level, operate_fn fn, void *arg)
+{
+    enum result r;
+
+    if (level != OPERATE_READER && (!fake.status.present || !fake.status.powered))
+        return slot_refuse(s);
+    fake.operated[level]++;
+    r = fn(s, arg, deadline_in(60000));
+    return r == R_NO_CARD && level != OPERATE_READER ? slot_refuse(s) : r;
+}
+
+enum result device_pause(struct device *d, deadline_t until)
+{
+    (void)d;
+    (void)until;
+    fake.pauses++;
+    return R_SUCCESS;
+}
+
+void device_store_key(struct device *d, uint8_t number, const uint8_t key[STORAGE_KEY_SIZE])
+{
+    memcpy(d->keys.key[number], key, STORAGE_KEY_SIZE);
+    d->keys.loaded[number] = true;
+}
+
+bool device_key(struct device *d, uint8_t number, uint8_t key[STORAGE_KEY_SIZE])
+{
+    memcpy(key, d->keys.key[number], STORAGE_KEY_SIZE);
+    return d->keys.loaded[number];
+}
+
+void slot_lost(struct device *d, unsigned slot)
+{
+    (void)d;
+    (void)slot;
+    fake.lost++;
+    fake.status.present = fake.status.powered = false;
 }
 
 bool slot_atr(struct slot *s, struct atr *atr)

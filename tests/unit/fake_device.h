@@ -31,11 +31,14 @@ struct fake {
     struct slot_status status; /* slot_status */
     struct atr atr;            /* slot_atr; none while !status.powered */
     struct fake_call transmit, command, power, protocol, presence;
-    bool storage; /* the reader has storage_ops */
+    const struct storage_ops *storage; /* of the reader; NULL: none */
     /* records */
     unsigned opened, closed, cancelled, removed, stopped, refused, polls;
     unsigned blocked; /* calls that wait right now */
     unsigned poll_timeout;
+    unsigned lost; /* slot_lost */
+    unsigned operated[3]; /* slot_operate, by level */
+    unsigned pauses;
 };
 
 extern struct fake fake;

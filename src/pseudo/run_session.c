@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * The transparent session: frames to the card as the client makes them. Steps are carried out one after the other until one
+ * fails; the answer says which.
+ *
+ *   C0 03 nn SW1 SW2   nn: the step that failed, counted from 1; 00: none
+ *   92 01 bits         valid bits of the last byte received, 00: all
+ *   96 02 flags 00     what was wrong with the answer on air
+ *   97 Lc data         the answer
+ */
+#include <string.h>
+
+#include "pseudo/decode.h"
+#include "pseudo/job.h"
+#include "pseudo/tlv.h"
+
+enum { RX_MAX = 1536, VERSION_MAJOR = 1, VERSION_MINOR = 0, VERSION_REVISION = 0 };
+
+/* What the steps of one command add up to. */
+struct transcript {
+    struct storage_exchange x;
+    uint8_t rx[RX_MAX];
+    bool exchanged; /* x holds an answer */
+    bool version;
+};
+
+/* A step gives R_SUCCESS and a status word in *sw, or a result that ends the call. */
+typedef enum result (*step_fn)(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw);
+
+/* ---- steps of "manage session" --------------------------------------------------------------------------------------- */
+
+static enum result done(uint16_t *sw, uint16_t value)
+{
+    *sw = value;
+    return R_SUCCESS;
+}
+
+static bool is_open(const struct job *j)
+{
+    return j->session->transparent.open && j->session->transparent.power == j->facts.power;
+}
+
+/* For errors that are an object's own affair. */
+static enum result step_result(struct job *j, enum result r, uint16_t *sw)
+{
+    r = job_result(j, r);
+    if (r == R_SUCCESS)
+        *sw = j->a->sw;
+    return r;
+}
+
+static enum result do_bad(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    (void)t;
+    return done(sw, (uint16_t)s->number);
+}
+
+static enum result do_version(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    (void)s;
+    t->version = true;
+    return done(sw, SW_DONE);
+}
+
+static enum result do_start(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)s;
+    (void)t;
+    if (is_open(j))
+        return done(sw, SW_CONDITIONS);
+    memset(&j->session->transparent, 0, sizeof j->session->transparent);
+    j->session->transparent.open = true;
+    j->session->transparent.power = j->facts.power;
+    return done(sw, SW_DONE);
+}
+
+static enum result set_field(struct job *j, bool on, uint16_t *sw)
+{
+    enum result r;
+
+    if (!is_open(j))
+        return done(sw, SW_CONDITIONS);
+    if (!j->ops->field)
+        return done(sw, SW_NOT_SUPPORTED);
+    r = j->ops->field(j->reader, j->index, on, j->until);
+    if (r != R_SUCCESS)
+        return step_result(j, r, sw);
+    job_forget_authentication(j);
+    j->session->transparent.field_off = !on;
+    return done(sw, SW_DONE);
+}
+
+static enum result do_rf_off(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)s;
+    (void)t;
+    return set_field(j, false, sw);
+}
+
+static enum result do_rf_on(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)s;
+    (void)t;
+    return set_field(j, true, sw);
+}
+
+/* The end of a session leaves the card as other commands expect it: if the client has had it deselected, it is selected
+ * again. */
+static enum result do_end(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    enum result r = R_SUCCESS;
+
+    (void)s;
+    (void)t;
+    if (!is_open(j))
+        return done(sw, SW_CONDITIONS);
+    if (j->session->transparent.field_off)
+        r = j->ops->field(j->reader, j->index, true, j->until);
+    if (r == R_SUCCESS && (j->session->transparent.field_off || j->session->transparent.reselect))
+        r = job_reselect(j);
+    memset(&j->session->transparent, 0, sizeof j->session->transparent);
+    return r == R_SUCCESS || r == R_NOT_SUPPORTED ? done(sw, SW_DONE) : r;
+}
+
+static enum result do_wait(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    deadline_t end = deadline_in(s->number / 1000 + (s->number % 1000 > 0));
+
+    (void)t;
+    if (end > j->until)
+        return done(sw, SW_WRONG_DATA);
+    *sw = SW_DONE;
+    return device_pause(j->slot->device, end);
+}
+
+/* ---- "switch protocol" ----------------------------------------------------------------------------------------------- */
+
+static enum result do_select(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    static const enum storage_protocol protocols[] = {STORAGE_ISO14443A, STORAGE_ISO14443B, STORAGE_ISO15693,
+                                                      STORAGE_ISO18092};
+    uint8_t layer = s->data[1], sak = 0;
+    enum result r;
+
+    (void)t;
+    if (!is_open(j) || j->session->transparent.field_off)
+        return done(sw, SW_CONDITIONS);
+    if (s->data[0] >= sizeof protocols / sizeof protocols[0] || layer > 4 || layer == 1)
+        return done(sw, SW_WRONG_DATA);
+    if (!j->ops->select)
+        return done(sw, SW_NOT_SUPPORTED);
+    r = j->ops->select(j->reader, j->index, protocols[s->data[0]], layer, &sak, j->until);
+    if (r == R_CARD)
+        return done(sw, SW_CARD_SILENT);
+    if (r != R_SUCCESS)
+        return step_result(j, r, sw);
+    job_forget_authentication(j);
+    j->session->transparent.protocol = layer == 4 ? STORAGE_ISO_DEP : protocols[s->data[0]];
+    j->session->transparent.reselect = true;
+    tlv_put(&j->a->data, 0x8F, &sak, 1);
+    return done(sw, SW_DONE);
+}
+
+/* ---- "exchange" ------------------------------------------------------------------------------------------------------ */
+
+static enum result do_flags(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    t->x.tx_crc = !(s->number & FLAG_NO_TX_CRC);
+    t->x.rx_crc = !(s->number & FLAG_NO_RX_CRC);
+    t->x.tx_parity = !(s->number & FLAG_NO_TX_PARITY);
+    t->x.rx_parity = !(s->number & FLAG_NO_RX_PARITY);
+    return done(sw, SW_DONE);
+}
+
+static enum result do_tx_bits(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    t->x.tx_bits = (uint8_t)s->number;
+    return done(sw, SW_DONE);
+}
+
+/* What the client expects; what came is in the answer. */
+static enum result do_rx_bits(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    (void)s;
+    (void)t;
+    return done(sw, SW_DONE);
+}
+
+static enum result do_timeout(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    (void)j;
+    t->x.timeout_us = s->number;
+    return done(sw, SW_DONE);
+}
+
+static enum result exchange(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    enum result r;
+
+    if (j->session->transparent.field_off)
+        return done(sw, SW_CONDITIONS);
+    if (!j->ops->exchange)
+        return done(sw, SW_NOT_SUPPORTED);
+    t->x.tx = s->data;
+    t->x.tx_len = s->len;
+    t->x.rx = t->rx;
+    t->x.rx_cap = sizeof t->rx;
+    t->x.rx_len = 0;
+    if (j->facts.kind == STORAGE_MIFARE)
+        job_forget_authentication(j); /* the frame may be anything */
+    r = j->ops->exchange(j->reader, j->index, &t->x, j->until);
+    if (r == R_NO_CARD)
+        return done(sw, SW_CARD_SILENT);
+    if (r == R_CARD)
+        return done(sw, SW_FAILED);
+    if (r == R_TIMEOUT || r == R_COMM)
+        return r;
+    return r == R_SUCCESS ? done(sw, SW_DONE) : step_result(j, r, sw);
+}
+
+static enum result do_transmit(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    t->x.answer = false;
+    return exchange(j, s, t, sw);
+}
+
+static enum result do_transceive(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    enum result r;
+
+    t->x.answer = true;
+    r = exchange(j, s, t, sw);
+    t->exchanged = r == R_SUCCESS && (*sw == SW_DONE || t->x.rf_errors != 0);
+    return r;
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------------- */
+
+static const step_fn steps[STEP_COUNT] = {
+    [STEP_BAD] = do_bad,           [STEP_VERSION] = do_version, [STEP_START] = do_start,
+    [STEP_END] = do_end,           [STEP_RF_OFF] = do_rf_off,   [STEP_RF_ON] = do_rf_on,
+    [STEP_WAIT] = do_wait,         [STEP_SELECT] = do_select,   [STEP_FLAGS] = do_flags,
+    [STEP_TX_BITS] = do_tx_bits,   [STEP_RX_BITS] = do_rx_bits, [STEP_TIMEOUT] = do_timeout,
+    [STEP_TRANSMIT] = do_transmit, [STEP_TRANSCEIVE] = do_transceive,
+};
+
+static bool needs_session(enum step_kind kind)
+{
+    return kind == STEP_TRANSMIT || kind == STEP_TRANSCEIVE;
+}
+
+static void prepare(struct job *j, struct transcript *t)
+{
+    memset(&t->x, 0, sizeof t->x);
+    t->x.protocol = j->op->protocol != STORAGE_OF_SLOT ? j->op->protocol : j->session->transparent.protocol;
+    t->x.tx_crc = t->x.rx_crc = t->x.tx_parity = t->x.rx_parity = true;
+    t->exchanged = t->version = false;
+}
+
+/* Runs the steps; *failed is the one that failed, counted from 1, or 0. */
+static enum result run_steps(struct job *j, struct transcript *t, uint16_t *sw, size_t *failed)
+{
+    const struct operation *op = j->op;
+
+    *sw = SW_DONE;
+    *failed = 0;
+    for (size_t i = 0; i < op->step_count; i++) {
+        const struct step *s = &op->steps[i];
+        enum result r = R_SUCCESS;
+
+        if (op->objects && needs_session(s->kind) && !is_open(j))
+            *sw = SW_CONDITIONS;
+        else
+            r = steps[s->kind](j, s, t, sw);
+        if (r != R_SUCCESS)
+            return r;
+        if (*sw != SW_DONE) {
+            *failed = i + 1;
+            break;
+        }
+    }
+    return R_SUCCESS;
+}
+
+static void put_answer(struct job *j, const struct transcript *t)
+{
+    static const uint8_t version[] = {VERSION_MAJOR, VERSION_MINOR, VERSION_REVISION};
+    const uint8_t errors[] = {t->x.rf_errors, 0};
+
+    if (t->version)
+        tlv_put(&j->a->data, 0x80, version, sizeof version);
+    if (!t->exchanged)
+        return;
+    tlv_put(&j->a->data, 0x92, &t->x.rx_bits, 1);
+    tlv_put(&j->a->data, 0x96, errors, sizeof errors);
+    tlv_put(&j->a->data, 0x97, t->x.rx, t->x.rx_len);
+}
+
+enum result run_session(struct job *j)
+{
+    const uint8_t status_to_come[] = {0xC0, 3, 0, 0, 0};
+    struct transcript t;
+    uint8_t *status;
+    size_t failed;
+    uint16_t sw;
+    enum result r;
+
+    if (j->a->data.cap < sizeof status_to_come)
+        return R_SPACE;
+    prepare(j, &t);
+    wbuf_bytes(&j->a->data, status_to_come, sizeof status_to_come);
+    r = run_steps(j, &t, &sw, &failed);
+    if (r != R_SUCCESS)
+        return r;
+    status = j->a->data.data;
+    status[2] = (uint8_t)failed;
+    status[3] = (uint8_t)(sw >> 8);
+    status[4] = (uint8_t)sw;
+    put_answer(j, &t);
+    return job_answer(j, SW_DONE);
+}
+
+enum result run_encapsulate(struct job *j)
+{
+    struct transcript t;
+    size_t failed;
+    uint16_t sw;
+    enum result r;
+
+    prepare(j, &t);
+    r = run_steps(j, &t, &sw, &failed);
+    if (r != R_SUCCESS)
+        return r;
+    if (sw == SW_DONE)
+        wbuf_bytes(&j->a->data, t.x.rx, t.x.rx_len);
+    return job_answer(j, sw);
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Value blocks: money.
+ *
+ * A value command is executed at most once, and never reported as done unless it was. The block is read first: a block
+ * that is no value block, and a result beyond the range, are refused before anything changes, and what the block must hold
+ * afterwards is known. If then the answer of the command does not come, or says that the card refused, the card is asked:
+ * the new value means done, the old one unchanged, and anything else, or no answer, is said to be unknown. A card that
+ * refused forgets its selection, so the question takes a new selection and the same key once more; the client's
+ * authentication ends with that.
+ */
+#include <string.h>
+
+#include "card/mifare.h"
+#include "pseudo/decode.h"
+#include "pseudo/job.h"
+#include "pseudo/purse.h"
+
+/* A value operation, and what the target block held and must hold. */
+struct change {
+    struct storage_value v;
+    uint8_t before[MIFARE_BLOCK_SIZE];
+    int32_t after;
+};
+
+enum outcome { OUTCOME_DONE, OUTCOME_UNCHANGED, OUTCOME_UNKNOWN };
+
+static const char *name_of(enum storage_value_op op)
+{
+    static const char *const names[] = {"increment", "decrement", "copy"};
+
+    return names[op];
+}
+
+/* ---- checks -------------------------------------------------------------------------------------------------------- */
+
+static uint16_t check_block(const struct job *j, unsigned block)
+{
+    unsigned blocks = j->facts.block_count > 0 ? j->facts.block_count : MIFARE_BLOCKS_MAX;
+
+    if (block >= blocks)
+        return SW_NO_BLOCK;
+    return block == 0 || mifare_is_trailer(block) ? SW_NOT_ALLOWED : DECODED;
+}
+
+static uint16_t check_change(const struct job *j)
+{
+    const struct operation *op = j->op;
+    uint16_t sw = op->amount > INT32_MAX ? SW_WRONG_DATA : check_block(j, op->block);
+
+    if (sw == DECODED)
+        sw = check_block(j, op->target);
+    if (sw == DECODED && mifare_sector(op->block) != mifare_sector(op->target))
+        sw = SW_NOT_ALLOWED;
+    if (sw == DECODED)
+        sw = job_may(j, op->block, MIFARE_READ);
+    if (sw == DECODED)
+        sw = job_may(j, op->block, op->value_op == VALUE_INCREMENT ? MIFARE_INCREMENT : MIFARE_DECREMENT);
+    if (sw == DECODED) /* the transfer */
+        sw = job_may(j, op->target, MIFARE_DECREMENT);
+    return sw;
+}
+
+static enum result read_block(struct job *j, unsigned block, uint8_t data[MIFARE_BLOCK_SIZE])
+{
+    return j->ops->read(j->reader, j->index, block, 1, data, j->until);
+}
+
+/* Reads what is to be changed, and says what it has to become. *sw: DECODED, or why nothing may be done. */
+static enum result prepare(struct job *j, struct change *c, uint16_t *sw)
+{
+    uint8_t source[MIFARE_BLOCK_SIZE];
+    struct mifare_value v;
+    enum result r = read_block(j, c->v.block, source);
+
+    memcpy(c->before, source, sizeof source);
+    if (r == R_SUCCESS && c->v.target != c->v.block)
+        r = read_block(j, c->v.target, c->before);
+    if (r != R_SUCCESS)
+        return r;
+    *sw = DECODED;
+    if (!mifare_parse_value(source, &v))
+        *sw = SW_NOT_ALLOWED;
+    else if (!mifare_change(v.value, c->v.amount, c->v.op == VALUE_DECREMENT, &c->after))
+        *sw = SW_CONDITIONS;
+    return R_SUCCESS;
+}
+
+/* ---- what became of it --------------------------------------------------------------------------------------------- */
+
+static enum outcome judge(const struct change *c, const uint8_t now[MIFARE_BLOCK_SIZE])
+{
+    struct mifare_value v;
+
+    if (mifare_parse_value(now, &v) && v.value == c->after)
+        return OUTCOME_DONE;
+    return memcmp(now, c->before, MIFARE_BLOCK_SIZE) == 0 ? OUTCOME_UNCHANGED : OUTCOME_UNKNOWN;
+}
+
+/* Asks the card. `selected`: it has been neither refusing nor silent, so it may be asked as it is. */
+static enum outcome ask_card(struct job *j, const struct change *c, bool selected)
+{
+    uint8_t now[MIFARE_BLOCK_SIZE];
+    enum result r = selected ? read_block(j, c->v.target, now) : R_CARD;
+
+    if (r != R_SUCCESS) {
+        r = job_recover(j, c->v.target);
+        if (r == R_SUCCESS)
+            r = read_block(j, c->v.target, now);
+        job_forget_authentication(j);
+        if (!selected || r != R_SUCCESS)
+            return r == R_SUCCESS ? judge(c, now) : OUTCOME_UNKNOWN;
+    }
+    return judge(c, now);
+}
+
+static void log_unknown(struct job *j, const struct change *c)
+{
+    log_fault(&j->slot->device->log, "%s of block %u: outcome unknown", name_of(c->v.op), c->v.block);
+}
+
+/* The command did not simply succeed. */
+static enum result settle(struct job *j, const struct change *c, enum result r)
+{
+    enum outcome outcome;
+
+    if (r == R_GONE || r == R_CANCELLED || r == R_PROTOCOL) {
+        log_unknown(j, c);
+        return r == R_PROTOCOL ? job_answer(j, SW_NOT_CONFIRMED) : r;
+    }
+    if (r != R_CARD && r != R_NO_CARD && r != R_TIMEOUT && r != R_COMM)
+        return job_result(j, r); /* nothing was done */
+    outcome = ask_card(j, c, r == R_TIMEOUT || r == R_COMM);
+    if (outcome == OUTCOME_UNKNOWN)
+        log_unknown(j, c);
+    if (r == R_NO_CARD) /* the card was away for a moment: whatever it says now, its session is over */
+        slot_lost(j->slot->device, j->index);
+    if (outcome == OUTCOME_DONE)
+        return job_answer(j, SW_DONE);
+    return job_answer(j, r == R_CARD && outcome == OUTCOME_UNCHANGED ? SW_FAILED : SW_NOT_CONFIRMED);
+}
+
+enum result run_value(struct job *j)
+{
+    const struct operation *op = j->op;
+    struct change c = {.v = {op->value_op, (uint8_t)op->block, op->target, op->amount}};
+    uint16_t sw = check_change(j);
+    enum result r;
+
+    if (!j->ops->value || !j->ops->read)
+        return job_answer(j, SW_NOT_SUPPORTED);
+    if (sw != DECODED)
+        return job_answer(j, sw);
+    r = prepare(j, &c, &sw);
+    if (r != R_SUCCESS)
+        return job_result(j, r);
+    if (sw != DECODED)
+        return job_answer(j, sw);
+    r = j->ops->value(j->reader, j->index, &c.v, j->until);
+    return r == R_SUCCESS ? job_answer(j, SW_DONE) : settle(j, &c, r);
+}
+
+enum result run_value_store(struct job *j)
+{
+    const struct mifare_value v = {(int32_t)j->op->amount, (uint8_t)j->op->block};
+    uint8_t block[MIFARE_BLOCK_SIZE];
+    uint16_t sw = check_block(j, j->op->block);
+
+    if (!j->ops->write || !j->ops->read)
+        return job_answer(j, SW_NOT_SUPPORTED);
+    if (sw == DECODED)
+        sw = job_may(j, j->op->block, MIFARE_WRITE);
+    if (sw != DECODED)
+        return job_answer(j, sw);
+    mifare_build_value(block, &v);
+    return write_blocks(j, j->op->block, 1, block);
+}
+
+enum result run_value_read(struct job *j)
+{
+    uint8_t block[MIFARE_BLOCK_SIZE];
+    struct mifare_value v;
+    uint16_t sw = check_block(j, j->op->block);
+    enum result r;
+
+    if (!j->ops->read)
+        return job_answer(j, SW_NOT_SUPPORTED);
+    if (sw == DECODED)
+        sw = job_may(j, j->op->block, MIFARE_READ);
+    if (sw != DECODED)
+        return job_answer(j, sw);
+    r = read_block(j, j->op->block, block);
+    if (r != R_SUCCESS)
+        return job_result(j, r);
+    if (!mifare_parse_value(block, &v))
+        return job_answer(j, SW_NOT_ALLOWED);
+    wbuf_be32(&j->a->data, (uint32_t)v.value);
+    return job_answer(j, SW_DONE);
+}
+
+/* ---- several at once ----------------------------------------------------------------------------------------------- */
+
+/* The keys in the data have replaced the reader's, whether all of it was carried out or not. */
+static void take_own_keys(struct job *j, bool succeeded)
+{
+    job_forget_authentication(j);
+    j->session->purse_key.valid = succeeded;
+    j->session->purse_key.selection = j->facts.selection;
+}
+
+static enum result batch_failed(struct job *j, enum result r, const uint8_t *error, size_t error_len)
+{
+    if (r != R_CARD) {
+        log_fault(&j->slot->device->log, "purse command: outcome unknown");
+        if (r == R_GONE || r == R_CANCELLED)
+            return r;
+        if (r == R_NO_CARD)
+            (void)job_result(j, r);
+        return job_answer(j, SW_NOT_CONFIRMED);
+    }
+    if (error_len > 0)
+        log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0],
+                  error_len > 1 ? error[1] : 0U);
+    wbuf_bytes(&j->a->data, error, error_len);
+    (void)job_reselect(j); /* the slot is empty if it fails; this answer is due all the same */
+    return job_answer(j, SW_FAILED);
+}
+
+/* No block is read before: that would take the reader's default key away from the client. */
+enum result run_purse(struct job *j)
+{
+    uint8_t error[STORAGE_ERROR_MAX];
+    size_t error_len = 0;
+    struct purse_facts f;
+    uint16_t sw = purse_check(j->op->data, j->op->data_len, j->facts.block_count, &f);
+    enum result r;
+
+    if (!j->ops->purse)
+        return job_answer(j, SW_NOT_SUPPORTED);
+    if (sw != DECODED)
+        return job_answer(j, sw);
+    if (f.needs_key && (!j->session->purse_key.valid || j->session->purse_key.selection != j->facts.selection))
+        return job_answer(j, SW_SECURITY);
+    r = j->ops->purse(j->reader, j->index, j->op->data, j->op->data_len, error, &error_len, j->until);
+    if (r == R_NOT_SUPPORTED || r == R_INVALID || r == R_SPACE || r == R_DENIED)
+        return job_result(j, r);
+    if (f.own_keys)
+        take_own_keys(j, r == R_SUCCESS);
+    return r == R_SUCCESS ? job_answer(j, SW_DONE) : batch_failed(j, r, error, error_len);
+}
