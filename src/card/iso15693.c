@@ -455,6 +455,7 @@ enum result iso15693_inventory(const struct iso15693_search *s, iso15693_exchang
 {
     struct walk w = {.base = s->bits, .bits = s->bits, .mask = low_bits(s->mask, s->bits)};
     size_t wanted = s->wanted < ISO15693_TAGS_MAX ? s->wanted : ISO15693_TAGS_MAX;
+    unsigned steps = s->steps > 0 ? s->steps : ISO15693_INVENTORY_STEPS;
     bool deeper;
 
     *found = (struct iso15693_found){0};
@@ -469,7 +470,7 @@ enum result iso15693_inventory(const struct iso15693_search *s, iso15693_exchang
             w.bits = w.bits + 4 <= 64 ? w.bits + 4 : 64; /* the value of the new bits is 0 */
         else if (!next_mask(&w))
             return R_SUCCESS;
-    } while (found->count < wanted && found->steps < ISO15693_INVENTORY_STEPS);
+    } while (found->count < wanted && found->steps < steps);
     found->more = true;
     return R_SUCCESS;
 }

@@ -211,6 +211,7 @@ struct iso15693_search {
     unsigned bits;    /* 0 … 64: length of the mask to begin with */
     uint64_t mask;    /* its bits, the UID's least significant first */
     size_t wanted;    /* stop when so many are found; at most ISO15693_TAGS_MAX */
+    unsigned steps;   /* the most frames to send; 0: ISO15693_INVENTORY_STEPS */
 };
 
 struct iso15693_found {
@@ -226,8 +227,7 @@ enum result iso15693_parse_mask(struct iso15693_search *s, const uint8_t *params
 
 /* Finds the cards in the field. A card answers an inventory whose mask its UID's low bits match; when several do, their
  * answers collide, and the mask is made longer by one nibble, whose 16 values are walked. (A reader made for these cards
- * has them walk by itself, 16 slots to one request; that takes pulses that a raw exchange cannot send.) At most
- * ISO15693_INVENTORY_STEPS frames. R_SUCCESS also when nobody answered. */
+ * has them walk by itself, 16 slots to one request; that takes pulses that a raw exchange cannot send.) R_SUCCESS also when nobody answered. */
 enum result iso15693_inventory(const struct iso15693_search *s, iso15693_exchange_fn exchange, void *context,
                                struct iso15693_found *found);
 

@@ -112,6 +112,7 @@ static const struct vivo_card_type types[] = {
     {0x0B, CARD_STORAGE, false, 0x03, 0x0003, "NFC Forum type 2"},
     {0x0C, CARD_STORAGE, false, 0x11, 0x003B, "NFC Forum type 3 (FeliCa)"},
     {0x0D, CARD_APDU, false, 0x00, 0x0000, "NFC Forum type 4"},
+    {VIVO_TYPE_VICINITY, CARD_STORAGE, false, 0x0B, 0x0000, "ISO 15693"},
 };
 
 const struct vivo_card_type *vivo_card_type(uint8_t type)

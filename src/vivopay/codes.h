@@ -107,6 +107,9 @@ struct vivo_card_type {
     const char *name;
 };
 
+/* A type of this driver's own, of no reader's: an ISO 15693 card, found by raw exchange (vicinity.c). */
+enum { VIVO_TYPE_VICINITY = 0xF5 };
+
 /* NULL for a type that is not known. */
 const struct vivo_card_type *vivo_card_type(uint8_t type);
 

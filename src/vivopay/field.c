@@ -90,6 +90,8 @@ static struct vivo_request poll_request(enum vivo_opener opener, unsigned ms, ui
         data[1] = FELICA_SECONDS;
         q.extra_ms = FELICA_SECONDS * 1000;
         break;
+    case OPEN_BY_RAW:
+        break; /* vicinity.c */
     }
     return q;
 }
@@ -97,7 +99,7 @@ static struct vivo_request poll_request(enum vivo_opener opener, unsigned ms, ui
 /* The reader has no such poll: it is not tried again. R_NOT_SUPPORTED if another can take its place. */
 static enum result poll_absent(struct vivo *v, enum vivo_opener opener, const char *why)
 {
-    static const char *const name[] = {"2C-0E", "2C-0C", "2C-02", "2C-40"};
+    static const char *const name[] = {"2C-0E", "2C-0C", "2C-02", "2C-40", "2C-04"};
     struct vivo_field *f = &v->field;
 
     if (opener == OPEN_BY_02)
@@ -113,7 +115,8 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
 {
     bool ok = opener == OPEN_BY_0E ? vivo_parse_poll_ats(a->data, a->n, card) : vivo_parse_poll(a->data, a->n, card);
 
-    if (ok && card->type != 0 && !vivo_card_type(card->type)) {
+    if (ok && card->type != 0 && (!vivo_card_type(card->type) || card->type == VIVO_TYPE_VICINITY) &&
+        !vivo_vicinity_adopt(v, card)) {
         log_fault(v->reader.log, "card type %02X is not known; ignored", card->type);
         card->type = 0;
     }
@@ -165,6 +168,8 @@ enum result vivo_poll(struct vivo *v, enum vivo_opener opener, unsigned ms, bool
     struct vivo_frame answer;
     enum result r;
 
+    if (opener == OPEN_BY_RAW)
+        return vivo_vicinity_poll(v, periodic, card, until);
     memset(card, 0, sizeof *card);
     q.periodic = periodic;
     r = vivo_exchange(v, &q, &answer, until);
@@ -182,7 +187,9 @@ static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card,
     enum result r;
 
     *by = best_poll(v);
-    if (!v->field.no_40 && v->reader.settings->felica == SWITCH_ON && !vivo_others_in_session(v, UINT32_MAX) &&
+    if (vivo_vicinity_turn(v))
+        *by = OPEN_BY_RAW;
+    else if (!v->field.no_40 && v->reader.settings->felica == SWITCH_ON && !vivo_others_in_session(v, UINT32_MAX) &&
         ++v->field.cycle % FELICA_TURN == 0)
         *by = OPEN_BY_40;
     r = vivo_poll(v, *by, ms, true, card, until);
@@ -190,6 +197,7 @@ static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card,
         *by = *by == OPEN_BY_0E ? best_opener(v) : best_poll(v);
         r = vivo_poll(v, *by, ms, true, card, until);
     }
+    v->vicinity.due = *by != OPEN_BY_RAW; /* the field is on now */
     return r == R_NOT_SUPPORTED ? R_COMM : r;
 }
 
@@ -317,6 +325,8 @@ static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_
     enum result r;
 
     *again_ms = READER_WATCH_NEVER;
+    if (vivo_is_vicinity(v))
+        return vivo_vicinity_watch(v, slot, again_ms);
     if (s->presence_check != PRESENCE_RNAK || f->no_rnak || !vivo_field_takes_apdus(v))
         return R_SUCCESS;
     due = v->slot[slot].traffic + RNAK_EVERY_MS * ns_per_ms;
@@ -390,7 +400,7 @@ static enum result field_off(struct vivo *v, deadline_t until)
     struct vivo_frame answer;
     enum result r = vivo_exchange(v, &q, &answer, until);
 
-    v->field.active = false;
+    v->field.active = v->vicinity.due = false;
     v->field.off_until = deadline_in(v->reader.settings->rf_off);
     if (r == R_SUCCESS && vivo_status(answer.status)->outcome == OUTCOME_WRONG_MODE) {
         v->up = false; /* the way back into pass-through mode passes through "stop", which takes the field off, too */
@@ -416,6 +426,8 @@ static void build_atr(const struct vivo *v, struct atr *atr)
         nn = 0x0002; /* Classic 4K */
     else if (f->sak_known && t->type == 0x03 && f->sak == 0x09)
         nn = 0x0026; /* Mini */
+    else if (vivo_is_vicinity(v))
+        nn = iso15693_card_name(f->card.uid);
     atr_storage(atr, t->ss, nn);
 }
 
@@ -445,6 +457,8 @@ enum result vivo_field_power_up(struct vivo *v, unsigned slot, deadline_t until,
     s->powered = s->session = false;
     if (r == R_SUCCESS)
         r = activate(v, slot, until);
+    if (r == R_SUCCESS && f->present && vivo_is_vicinity(v))
+        r = vivo_vicinity_activate(v, slot, until);
     if (r != R_SUCCESS)
         return r;
     if (!f->present) {

@@ -9,6 +9,7 @@
  *   poll.c             what a field poll answers, and how often one may be sent (pure)
  *   field.c            the contactless slot: polling, power
  *   raw.c              2C-04: the SAK probe, the presence check
+ *   vicinity.c         ISO 15693 cards, by 2C-04
  *   contact.c          the contact and SAM slots
  *   transmit.c         APDUs, and what a failure status means for the card
  *   sred.c             readers that keep back or encrypt what a card says
@@ -34,6 +35,7 @@
 #define PURSE_VIVO_INTERNAL_H
 
 #include <pthread.h>
+#include "card/iso15693.h"
 #include "reader/reader.h"
 #include "transport/usb.h"
 #include "vivopay/codes.h"
@@ -85,7 +87,7 @@ struct vivo_slot {
 };
 
 /* By which command a card was found, and is therefore polled again. */
-enum vivo_opener { OPEN_BY_0E, OPEN_BY_0C, OPEN_BY_02, OPEN_BY_40 };
+enum vivo_opener { OPEN_BY_0E, OPEN_BY_0C, OPEN_BY_02, OPEN_BY_40, OPEN_BY_RAW };
 
 struct vivo_field {
     bool present;
@@ -105,6 +107,18 @@ struct vivo_field {
     int64_t rnak_at;
 };
 
+/* What this reader can do with ISO 15693, and the card of that kind in the field. */
+struct vivo_vicinity {
+    struct iso15693_card card; /* as of its activation */
+    bool crc_known, driver_crc; /* who makes the CRC; known: an answer has shown it */
+    bool due;          /* the field was found empty since the last inventory */
+    int64_t asked;     /* clock_now() of the last inventory */
+    unsigned refused;  /* inventories in a row */
+    bool given_up;
+    int64_t checked;   /* presence in session */
+    unsigned misses;
+};
+
 struct vivo_order_state {
     bool known;
     enum vivo_order order;
@@ -120,6 +134,7 @@ struct vivo {
     struct reader reader; /* first member */
     struct vivo_slot slot[READER_SLOTS_MAX];
     struct vivo_field field;
+    struct vivo_vicinity vicinity;
     struct vivo_pace pace;
 
     /* line.c */
@@ -240,6 +255,7 @@ struct vivo_raw {
     uint8_t flags, redundancy;   /* §5.5 */
     const uint8_t *data;
     size_t n;
+    bool periodic; /* logged with what repeats all the time */
 };
 
 struct vivo_raw_answer {
@@ -258,6 +274,57 @@ enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const 
 enum result vivo_sak_probe(struct vivo *v, deadline_t until);
 /* Does the ISO 14443-4 card in session still answer? R_SUCCESS with *there; R_NOT_SUPPORTED: the reader cannot ask. */
 enum result vivo_rnak(struct vivo *v, unsigned slot, bool *there, deadline_t until);
+
+/* ---- vicinity.c ---------------------------------------------------------------------------------------------- */
+
+/* One frame of ISO 15693 and what came back. */
+struct vivo_air {
+    const uint8_t *frame; /* n bytes, without CRC if tx_crc */
+    size_t n;
+    uint32_t wait_us;     /* how long the card may take */
+    bool tx_crc, rx_crc;  /* a CRC is appended; is checked and taken off */
+    bool repeatable;      /* changes nothing */
+    bool periodic;
+    const bool *only_while;
+};
+
+enum vivo_air_verdict {
+    VERDICT_SILENCE,
+    VERDICT_ANSWER,
+    VERDICT_COLLISION,
+    VERDICT_BROKEN,     /* fails its check */
+    VERDICT_ODD,        /* the front end reports another fault */
+    VERDICT_REFUSED,    /* the reader does not do raw exchange */
+    VERDICT_WRONG_MODE, /* it has left pass-through mode */
+    VERDICT_TOO_LONG
+};
+
+struct vivo_air_answer {
+    enum vivo_air_verdict verdict;
+    uint8_t status;      /* the reader's or the PCD's that led to it */
+    const uint8_t *data; /* valid until the next call; without CRC if rx_crc */
+    size_t n;
+};
+
+/* Sent once, but for a request that changes nothing, which may serve to find out who has to make the CRC. R_PROTOCOL: the
+ * reader had left pass-through mode, the sessions are lost. */
+enum result vivo_vicinity_send(struct vivo *v, const struct vivo_air *q, struct vivo_air_answer *out, deadline_t until);
+
+/* Microseconds as the reader counts them, rounded up. */
+uint32_t vivo_etu(uint32_t us);
+/* Is the card in the field an ISO 15693 card? */
+bool vivo_is_vicinity(const struct vivo *v);
+/* Is it the turn of an inventory, the field being empty? */
+bool vivo_vicinity_turn(struct vivo *v);
+/* The poll of such cards: an inventory of an empty field, or whether the field's card is there still. */
+enum result vivo_vicinity_poll(struct vivo *v, bool periodic, struct vivo_card *card, deadline_t until);
+/* A poll of the reader's own found a type that nobody knows, with a serial number that looks like the UID of such a card:
+ * makes it one. */
+bool vivo_vicinity_adopt(const struct vivo *v, struct vivo_card *card);
+/* Learns what the card that is powered up has to tell of itself. It may turn out to be gone. */
+enum result vivo_vicinity_activate(struct vivo *v, unsigned slot, deadline_t until);
+/* The poller's turn while such a card is in session. */
+enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
 
 /* ---- contact.c ----------------------------------------------------------------------------------------------- */
 

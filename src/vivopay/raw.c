@@ -31,7 +31,8 @@ enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const 
     uint8_t head[RAW_HEADER];
     struct wbuf w = wbuf_over(head, sizeof head);
     struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH, .sub = VIVO_SUB_RAW, .part1 = head, .n1 = sizeof head,
-                             .part2 = raw->data, .n2 = raw->n, .only_while = only_while};
+                             .part2 = raw->data, .n2 = raw->n, .periodic = raw->periodic,
+                             .only_while = only_while};
     struct vivo_frame f;
     struct rbuf b;
     enum result r;
