@@ -38,6 +38,7 @@
 enum {
     FILE_MAX = 1024 * 1024, /* more than any configuration; ends the reading of a wrong file */
     SECTION_MAX = 256,      /* a section's name with its NUL */
+    LINKS_MAX = 16,         /* symbolic links behind one another */
     TEXT_MAX = 128,         /* one DEVICENAME option */
     COMPLAINTS_MAX = 20     /* lines of complaint about one file */
 };
@@ -745,6 +746,40 @@ static void load_environment(struct load *l, const struct row *row)
         apply(l, RANK_ENVIRONMENT, name, row->key, value);
 }
 
+static bool join(char out[PATH_MAX], const char *folder, const char *name)
+{
+    int n = snprintf(out, PATH_MAX, "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, name);
+
+    return n >= 0 && n < PATH_MAX;
+}
+
+/* What a link in the path's last part points to, and so on, up to a node; its folder free of links. (Not realpath() for the
+ * whole: in a testbed a node may be a link that leads out of it, where realpath() cannot be relied on.) False: it is not
+ * there. */
+static bool resolve_node(const char *path, char node[PATH_MAX])
+{
+    char here[PATH_MAX], link[PATH_MAX], next[PATH_MAX], *slash;
+
+    if (strlen(path) >= sizeof here)
+        return false;
+    memcpy(here, path, strlen(path) + 1);
+    for (unsigned links = 0; links < LINKS_MAX; links++) {
+        ssize_t length = readlink(here, link, sizeof link - 1);
+
+        slash = strrchr(here, '/');
+        if (!slash || (length < 0 && errno != EINVAL))
+            return false;
+        *slash = '\0';
+        if (length < 0) /* no link */
+            return realpath(*here ? here : "/", next) && join(node, next, slash + 1);
+        link[length] = '\0';
+        if (link[0] != '/' && !join(next, here, link))
+            return false;
+        memcpy(here, link[0] == '/' ? link : next, sizeof here);
+    }
+    return false;
+}
+
 static void start_load(struct load *l, struct settings *s, const struct settings_subject *who, struct log *log)
 {
     memset(l, 0, sizeof *l);
@@ -752,7 +787,7 @@ static void start_load(struct load *l, struct settings *s, const struct settings
     l->who = who;
     l->log = log;
     settings_defaults(s);
-    if (who && who->device && !realpath(who->device, l->node))
+    if (who && who->device && !resolve_node(who->device, l->node))
         l->node[0] = '\0'; /* not plugged in yet: only the path itself can match */
 }
 
