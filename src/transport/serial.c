@@ -201,8 +201,8 @@ static enum result refuse(struct serial *s, const char *what, enum sp_return rc)
     if (error == EACCES || error == EPERM)
         log_line(s->t.log, PLOG_CRITICAL,
                  "no permission for %s: its group must be pcscd. The udev rule of ifd-purse sees to it if a file in "
-                 "reader.conf.d names the port; then plug it in again",
-                 node);
+                 "reader.conf.d names the port; run: udevadm trigger %s",
+                 node, node);
     else
         log_line(s->t.log, PLOG_CRITICAL, "%s: %s: %s%s", node, what, reason,
                  error == EIO ? " (is there a port behind this name?)" : "");

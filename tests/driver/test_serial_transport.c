@@ -25,6 +25,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -695,6 +696,19 @@ static void test_calls_per_exchange(void **state)
     }
 }
 
+/* Until n bytes are on this side of the line. */
+static void await_input(int n)
+{
+    deadline_t until = soon();
+    int there = 0;
+
+    while (there < n && !deadline_passed(until)) {
+        assert_int_equal(ioctl(bed.slave, TIOCINQ, &there), 0);
+        sched_yield();
+    }
+    assert_int_equal(there, n);
+}
+
 static void test_chunks(void **state)
 {
     uint8_t said[1500], got[1500];
@@ -708,7 +722,11 @@ static void test_chunks(void **state)
     say(said, sizeof said);
     get_all(got, sizeof got);
     assert_memory_equal(got, said, sizeof said);
-    for (unsigned i = 0; i < 3; i++) { /* byte by byte */
+    say(said, TRANSPORT_CHUNK_MAX);
+    await_input(TRANSPORT_CHUNK_MAX);
+    assert_int_equal(get(got, &n, soon()), R_SUCCESS);
+    assert_int_equal(n, TRANSPORT_CHUNK_MAX); /* whatever is there comes at once */
+    for (unsigned i = 0; i < 3; i++) {        /* byte by byte */
         say(said + i, 1);
         assert_int_equal(get(got, &n, soon()), R_SUCCESS);
         assert_int_equal(n, 1);
@@ -974,6 +992,10 @@ static void test_signals(void **state)
     fail_calls(1u << POLL, 0, 5, EINTR);
     assert_int_equal(get_any(soon()), R_SUCCESS);
     assert_int_equal(calls.count[POLL], 6);
+    unwatch();
+    say("x", 1);
+    fail_calls(1u << POLL, 0, 1, 0); /* it says that time is over, but it is not */
+    assert_int_equal(get_any(soon()), R_SUCCESS);
 }
 
 /* A port that is called ready for ever but moves nothing must not keep a thread busy. */
@@ -1011,6 +1033,12 @@ static void test_broken_calls(void **state)
     calls.pretend = POLLIN | POLLHUP;
     assert_int_equal(get_any(soon()), R_SUCCESS); /* what came before the hang-up did come */
     assert_int_equal(get_any(soon()), R_GONE);
+    assert_gone();
+    open_line();
+    fail_calls(1u << READ, 0, 1, 0); /* nothing comes, and TIOCINQ sees no fault */
+    calls.pretend = POLLIN | POLLHUP;
+    assert_int_equal(get_any(soon()), R_GONE);
+    assert_int_equal(calls.count[POLL], 1);
     assert_gone();
     for (unsigned i = 0; i < 6; i++) {
         open_line();
