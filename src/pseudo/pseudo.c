@@ -64,7 +64,7 @@ static enum result run_job(struct slot *slot, void *arg, deadline_t until)
         return job_result(j, r == R_NO_CARD ? R_PROTOCOL : r); /* there is nothing to be selected again */
     if (!(row->cards >> j->facts.kind & 1))
         return job_answer(j, SW_WRONG_CARD);
-    if (row->cards != ANY && j->session->transparent.field_off && j->session->transparent.power == j->facts.power)
+    if (row->cards != ANY && j->session->transparent.field_off)
         return job_answer(j, SW_CONDITIONS); /* the client has switched the field off */
     return row->job(j);
 }

@@ -84,13 +84,11 @@ enum result run_authenticate(struct job *j)
 /* The block behind the last one that a read or write from `block` on can reach; 0: not known. */
 static unsigned end_of_reach(const struct job *j, unsigned block)
 {
-    const struct storage_session *s = j->session;
-
     switch (j->facts.kind) {
     case STORAGE_MIFARE:
         return block < blocks_of_card(j) ? mifare_trailer(block) + 1 : blocks_of_card(j);
     case STORAGE_ULTRALIGHT:
-        return s->pages.count > 0 && s->pages.power == j->facts.power ? s->pages.count : j->facts.block_count;
+        return j->session->pages > 0 ? j->session->pages : j->facts.block_count;
     default:
         return j->facts.block_count;
     }
@@ -150,12 +148,6 @@ static enum result page_exists(struct job *j, unsigned page, bool *exists)
     return r;
 }
 
-static void note_end(struct job *j, unsigned pages)
-{
-    j->session->pages.power = j->facts.power;
-    j->session->pages.count = pages;
-}
-
 /* The end that the data shows is believed only if the page behind it does not exist: any page may hold a copy of page 0. */
 static enum result find_end(struct job *j, unsigned first, const uint8_t *data)
 {
@@ -167,7 +159,7 @@ static enum result find_end(struct job *j, unsigned first, const uint8_t *data)
         return R_SUCCESS;
     r = page_exists(j, first + n, &exists);
     if (r == R_SUCCESS && !exists)
-        note_end(j, first + n);
+        j->session->pages = first + n;
     return r;
 }
 
@@ -182,7 +174,7 @@ static enum result judge_refusal(struct job *j, unsigned page)
         r = j->ops->read(j->reader, j->index, sizes[i] - 1U, PAGES_AT_ONCE, data, j->until);
         if (r == R_SUCCESS && pages_before_wrap(j, data) == 1) {
             r = find_end(j, sizes[i] - 1U, data);
-            if (r == R_SUCCESS && j->session->pages.count == sizes[i])
+            if (r == R_SUCCESS && j->session->pages == sizes[i])
                 return job_answer(j, SW_NO_BLOCK);
         }
     }

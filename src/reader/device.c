@@ -524,6 +524,7 @@ enum result slot_power_up(struct slot *s, bool warm, struct atr *atr)
         r = R_NO_CARD; /* it left, or was swapped, while it was powered up */
     } else if (r == R_SUCCESS) {
         s->powered = true;
+        s->power_ups++;
         s->protocol = protocol;
         s->atr = *atr;
     }
@@ -615,6 +616,22 @@ enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8
 
 /* ---- operations of several steps ----------------------------------------------------------------------------------- */
 
+/* Operations on a card that was powered up anew begin with nothing. */
+static void begin_operation(struct slot *s, enum operate_level level)
+{
+    struct device *d = s->device;
+
+    pthread_mutex_lock(&d->mutex);
+    if (level == OPERATE_CARD)
+        s->in_session = true;
+    unsigned power_up = s->power_ups;
+    pthread_mutex_unlock(&d->mutex);
+    if (s->storage.power_up != power_up) {
+        explicit_bzero(&s->storage, sizeof s->storage);
+        s->storage.power_up = power_up;
+    }
+}
+
 enum result slot_operate(struct slot *s, enum operate_level level, operate_fn fn, void *arg)
 {
     struct device *d = s->device;
@@ -624,11 +641,7 @@ enum result slot_operate(struct slot *s, enum operate_level level, operate_fn fn
     r = level == OPERATE_READER ? device_acquire(d, until) : acquire_for_card(s, true, until);
     if (r != R_SUCCESS)
         return r;
-    if (level == OPERATE_CARD) {
-        pthread_mutex_lock(&d->mutex);
-        s->in_session = true;
-        pthread_mutex_unlock(&d->mutex);
-    }
+    begin_operation(s, level);
     r = fn(s, arg, until);
     return level == OPERATE_READER ? finish(d, r) : finish_for_card(s, r);
 }

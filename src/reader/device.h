@@ -36,6 +36,7 @@ struct slot {
     bool polling;      /* the polling function runs */
     bool watch_wanted; /* it waits for the device to become free */
     unsigned gone_told; /* bit mask of call sites that have answered "no such device" */
+    unsigned power_ups;
     struct atr atr;    /* of the powered card */
     /* used with the device acquired */
     struct storage_session storage;

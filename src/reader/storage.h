@@ -75,10 +75,8 @@ struct storage_facts {
     uint16_t nn;
     unsigned block_size;          /* 0: it has no blocks that read() knows */
     unsigned block_count;         /* 0: not known */
-    /* Changes whenever the card is selected anew, and so has forgotten every authentication. */
-    unsigned selection;
-    /* Changes whenever the card is powered up for a client. */
-    unsigned power;
+    /* Another number whenever the card was selected anew, and so has forgotten every authentication. */
+    int64_t selection;
 };
 
 enum storage_value_op {
@@ -183,28 +181,27 @@ struct storage_keys {
     bool loaded[STORAGE_KEYS];
 };
 
-/* The client's session with the card, as class FF sees it. Used with the device acquired. Each part is good only as long as
- * the card's selection (or power) is the one noted in it. */
+/* The client's session with the card, as class FF sees it. Used with the device acquired; a new one, wiped, for each power-up
+ * of the card. Authentications are good only as long as the card's selection is the one noted with them. */
 struct storage_session {
+    unsigned power_up; /* the slot's count of power-ups that it belongs to */
     struct {
         bool valid;
-        unsigned selection, sector;
+        int64_t selection;
+        unsigned sector;
         uint8_t key_type, key[STORAGE_KEY_SIZE];
         uint8_t access[3];
     } auth;
     struct {
         bool valid; /* the reader has a default key for purse() */
-        unsigned selection;
+        int64_t selection;
     } purse_key;
     struct {
         bool open;
-        unsigned power;
         enum storage_protocol protocol;
         bool field_off, reselect; /* what the client did to the card's selection */
     } transparent;
-    struct {
-        unsigned power, count; /* found out by reading past the end; 0: not known */
-    } pages;
+    unsigned pages; /* of a type 2 tag, found out by reading past the end; 0: not known */
 };
 
 #endif

@@ -3,6 +3,7 @@
  * The ViVOpay reader as a reader: opening it, its operations, raw commands; internal.h says where the rest is.
  */
 #include "vivopay/internal.h"
+#include "vivopay/storage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -299,6 +300,7 @@ static const struct reader_ops ops = {
     .classify = vivo_classify,
     .command_cap = vivo_command_cap,
     .command = vivo_send_command,
+    .storage = &vivo_storage_ops,
 };
 
 static void choose_slots(struct vivo *v)

@@ -274,7 +274,6 @@ static void new_card(void)
     fake_storage = all;
     card.sector = -1;
     card.facts.selection = 7;
-    card.facts.power = 3;
     card.facts.uid_fixed = true;
     card.facts.ss = 3;
 }
