@@ -215,6 +215,13 @@ class Rig:
             raise AssertionError("simulator: %s: %s" % (request, reply or "(no reply)"))
         return reply[2:].strip()
 
+    def try_sim(self, request, gone):
+        """The same; `gone` when the simulator has ended."""
+        try:
+            return self.sim(request)
+        except (AssertionError, OSError):
+            return gone
+
     def until(self, glob, request, seconds=10, reader=0):
         """Waits until the simulator's reply to `request` matches."""
         return self.sim("%s until %d ok*%s* %s" % (reader, seconds * 1000, glob.replace(" ", "?"), request))
