@@ -15,24 +15,24 @@
 enum { READ_US = 10000, WRITE_US = 100000 };
 
 static const struct iso15693_command commands[] = {
-    {ISO15693_INVENTORY_CARDS, SHAPE_MASK, ANSWER_TAG, false, true, false, READ_US, "Inventory"},
-    {ISO15693_STAY_QUIET, SHAPE_NONE, ANSWER_NEVER, true, false, false, READ_US, "Stay quiet"},
-    {ISO15693_READ_BLOCK, SHAPE_BLOCK, ANSWER_BLOCKS, false, true, false, READ_US, "Read single block"},
-    {ISO15693_WRITE_BLOCK, SHAPE_BLOCK_DATA, ANSWER_EMPTY, false, false, false, WRITE_US, "Write single block"},
-    {ISO15693_LOCK_BLOCK, SHAPE_BLOCK, ANSWER_EMPTY, false, false, true, WRITE_US, "Lock block"},
-    {ISO15693_READ_BLOCKS, SHAPE_RANGE, ANSWER_BLOCKS, false, true, false, READ_US, "Read multiple blocks"},
-    {ISO15693_WRITE_BLOCKS, SHAPE_RANGE_DATA, ANSWER_EMPTY, false, false, false, WRITE_US, "Write multiple blocks"},
-    {ISO15693_SELECT, SHAPE_NONE, ANSWER_EMPTY, true, false, false, READ_US, "Select"},
-    {ISO15693_RESET_TO_READY, SHAPE_NONE, ANSWER_EMPTY, false, false, false, READ_US, "Reset to ready"},
-    {ISO15693_WRITE_AFI, SHAPE_BYTE, ANSWER_EMPTY, false, false, false, WRITE_US, "Write AFI"},
-    {ISO15693_LOCK_AFI, SHAPE_NONE, ANSWER_EMPTY, false, false, true, WRITE_US, "Lock AFI"},
-    {ISO15693_WRITE_DSFID, SHAPE_BYTE, ANSWER_EMPTY, false, false, false, WRITE_US, "Write DSFID"},
-    {ISO15693_LOCK_DSFID, SHAPE_NONE, ANSWER_EMPTY, false, false, true, WRITE_US, "Lock DSFID"},
-    {ISO15693_SYSTEM_INFORMATION, SHAPE_NONE, ANSWER_SYSTEM, false, true, false, READ_US, "Get system information"},
-    {ISO15693_SECURITY_STATUS, SHAPE_RANGE, ANSWER_STATUSES, false, true, false, READ_US, "Get security status"},
+    {ISO15693_INVENTORY_CARDS, SHAPE_MASK, ANSWER_TAG, false, true, false, false, READ_US, "Inventory"},
+    {ISO15693_STAY_QUIET, SHAPE_NONE, ANSWER_NEVER, true, false, false, false, READ_US, "Stay quiet"},
+    {ISO15693_READ_BLOCK, SHAPE_BLOCK, ANSWER_BLOCKS, false, true, false, false, READ_US, "Read single block"},
+    {ISO15693_WRITE_BLOCK, SHAPE_BLOCK_DATA, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write single block"},
+    {ISO15693_LOCK_BLOCK, SHAPE_BLOCK, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock block"},
+    {ISO15693_READ_BLOCKS, SHAPE_RANGE, ANSWER_BLOCKS, false, true, false, false, READ_US, "Read multiple blocks"},
+    {ISO15693_WRITE_BLOCKS, SHAPE_RANGE_DATA, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write multiple blocks"},
+    {ISO15693_SELECT, SHAPE_NONE, ANSWER_EMPTY, true, false, false, false, READ_US, "Select"},
+    {ISO15693_RESET_TO_READY, SHAPE_NONE, ANSWER_EMPTY, false, false, false, false, READ_US, "Reset to ready"},
+    {ISO15693_WRITE_AFI, SHAPE_BYTE, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write AFI"},
+    {ISO15693_LOCK_AFI, SHAPE_NONE, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock AFI"},
+    {ISO15693_WRITE_DSFID, SHAPE_BYTE, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write DSFID"},
+    {ISO15693_LOCK_DSFID, SHAPE_NONE, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock DSFID"},
+    {ISO15693_SYSTEM_INFORMATION, SHAPE_NONE, ANSWER_SYSTEM, false, true, false, false, READ_US, "Get system information"},
+    {ISO15693_SECURITY_STATUS, SHAPE_RANGE, ANSWER_STATUSES, false, true, false, false, READ_US, "Get security status"},
 };
 
-static const struct iso15693_command custom = {ISO15693_CUSTOM_FIRST, SHAPE_ANY, ANSWER_ANY, false, false, false,
+static const struct iso15693_command custom = {ISO15693_CUSTOM_FIRST, SHAPE_ANY, ANSWER_ANY, false, false, true, false,
                                                WRITE_US, "custom command"};
 
 static bool is_custom(uint8_t code)

@@ -96,6 +96,7 @@ struct iso15693_command {
     uint8_t answer;   /* enum iso15693_answer_shape */
     bool addressed;   /* makes sense only with a UID */
     bool repeatable;  /* changes nothing: may be sent again without proof */
+    bool writes;      /* changes the card's memory, or may */
     bool lock;        /* permanent */
     uint32_t wait_us; /* how long the card may take before it begins to answer */
     const char *name;

@@ -14,6 +14,7 @@ static const struct {
     decode_fn decode;
 } decoders[] = {
     {0x00, NULL, decode_acs_reader},
+    {0x30, NULL, decode_vicinity_omnikey},
     {0x70, NULL, decode_reader_command},
     {0x82, NULL, decode_load_key},
     {0x86, NULL, decode_authenticate},
@@ -29,6 +30,8 @@ static const struct {
     {0xD8, NULL, decode_decrement_omnikey},
     {0xF5, NULL, decode_value_springcard},
     {0xF5, NULL, decode_purse},
+    {0xF6, NULL, decode_vicinity_springcard},
+    {0xFC, NULL, decode_vicinity_identiv},
     {0xFE, NULL, decode_encapsulate},
 };
 

@@ -50,4 +50,9 @@ uint16_t decode_purse(const struct apdu *apdu, struct operation *op);
 uint16_t decode_session(const struct apdu *apdu, struct operation *op);
 uint16_t decode_encapsulate(const struct apdu *apdu, struct operation *op);
 
+/* decode_vicinity.c */
+uint16_t decode_vicinity_springcard(const struct apdu *apdu, struct operation *op);
+uint16_t decode_vicinity_identiv(const struct apdu *apdu, struct operation *op);
+uint16_t decode_vicinity_omnikey(const struct apdu *apdu, struct operation *op);
+
 #endif

@@ -78,6 +78,14 @@ enum result run_purse(struct job *j);
 enum result run_session(struct job *j);
 enum result run_encapsulate(struct job *j);
 
+/* run_vicinity.c */
+enum result run_vicinity(struct job *j);
+enum result run_vicinity_item(struct job *j);
+enum result run_vicinity_read(struct job *j);
+enum result run_vicinity_write(struct job *j);
+/* A frame of a client's own went out: what it did to the state of an ISO 15693 card. */
+void vicinity_heard(struct job *j, const struct storage_exchange *x, enum result r);
+
 /* run_reader.c */
 enum result run_led(struct job *j);
 

@@ -41,6 +41,8 @@ enum operation_kind {
     OP_VALUE_STORE,  /* block, amount: the value */
     OP_VALUE_READ,   /* block */
     OP_PURSE,        /* data: the reader's own purse command */
+    OP_VICINITY,     /* vicinity; data: the parameters of the command */
+    OP_VICINITY_ITEM, /* vicinity.item */
     /* the transparent session */
     OP_SESSION, /* steps */
     OP_ENCAPSULATE, /* protocol, steps: one frame, without a session */
@@ -78,6 +80,18 @@ enum { STEPS_MAX = 8 };
 
 enum data_item { ITEM_UID, ITEM_ATS, ITEM_SAK, ITEM_ATQA, ITEM_CARD_TYPE };
 
+/* A command of ISO 15693 (card/iso15693.h). */
+enum vicinity_item { VICINITY_AFI, VICINITY_DSFID, VICINITY_MEMORY, VICINITY_REFERENCE };
+
+struct vicinity_operation {
+    uint8_t code;
+    uint8_t flags; /* as on the air */
+    uint8_t params[2];
+    size_t params_len; /* these stand for operation.data, if there are any */
+    enum vicinity_item item;
+    bool tell_error; /* the card's error code stands before the status word */
+};
+
 struct operation {
     enum operation_kind kind;
     const uint8_t *data; /* data_len bytes inside the command; NULL if there are none */
@@ -91,6 +105,7 @@ struct operation {
     uint8_t target;  /* block that the result of a value operation goes to */
     uint32_t amount; /* as sent: 32 bits, whatever they mean */
     enum storage_protocol protocol;
+    struct vicinity_operation vicinity;
     struct step steps[STEPS_MAX];
     size_t step_count;
     /* The status word comes inside a data object, C0 03 nn SW1 SW2, and 90 00 behind it. */

@@ -42,6 +42,8 @@ static const struct row {
     [OP_VALUE_STORE] = {NULL, run_value_store, OPERATE_CARD, MIFARE, LE_MOST},
     [OP_VALUE_READ] = {NULL, run_value_read, OPERATE_CARD, MIFARE, LE_MOST},
     [OP_PURSE] = {NULL, run_purse, OPERATE_CARD, MIFARE, LE_MOST},
+    [OP_VICINITY] = {NULL, run_vicinity, OPERATE_CARD, ANY, LE_MOST},
+    [OP_VICINITY_ITEM] = {NULL, run_vicinity_item, OPERATE_CARD, ANY, LE_MOST},
     [OP_SESSION] = {NULL, run_session, OPERATE_CARD, ANY, LE_MOST},
     [OP_ENCAPSULATE] = {NULL, run_encapsulate, OPERATE_CARD, ANY, LE_MOST},
 };

@@ -223,6 +223,8 @@ enum result run_read(struct job *j)
     unsigned first = j->op->block, end, count;
     uint16_t sw = SW_WRONG_CARD;
 
+    if (j->facts.kind == STORAGE_VICINITY)
+        return run_vicinity_read(j);
     if (!j->ops->read || j->facts.block_size == 0)
         return job_answer(j, j->ops->read ? sw : SW_NOT_SUPPORTED);
     count = blocks_wanted(j, &sw);
@@ -379,6 +381,8 @@ enum result run_write(struct job *j)
     unsigned first = j->op->block, size = j->facts.block_size, end = end_of_reach(j, first);
     size_t n = j->op->data_len;
 
+    if (j->facts.kind == STORAGE_VICINITY)
+        return run_vicinity_write(j);
     if (!j->ops->write || size == 0 || size > BLOCK_MAX)
         return job_answer(j, j->ops->write ? SW_WRONG_CARD : SW_NOT_SUPPORTED);
     if (n % size != 0)

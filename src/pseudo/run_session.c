@@ -213,6 +213,7 @@ static enum result exchange(struct job *j, const struct step *s, struct transcri
     if (j->facts.kind == STORAGE_MIFARE)
         job_forget_authentication(j); /* the frame may be anything */
     r = j->ops->exchange(j->reader, j->index, &t->x, j->until);
+    vicinity_heard(j, &t->x, r);
     if (r == R_NO_CARD)
         return done(sw, SW_CARD_SILENT);
     if (r == R_CARD)

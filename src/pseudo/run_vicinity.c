@@ -33,17 +33,13 @@ struct heard {
 
 /* ---- the card as the session knows it ------------------------------------------------------------------------------ */
 
-/* What the card was found to lack is kept as long as it is the same card, its state only while it has power. */
 static struct iso15693_card *card_of(struct job *j)
 {
-    struct iso15693_card *c = &j->session->vicinity.card;
+    struct iso15693_card *c = &j->session->vicinity;
     const struct storage_facts *f = &j->facts;
 
-    if (memcmp(c->uid, f->uid, sizeof c->uid) != 0)
+    if (c->block_size == 0 || memcmp(c->uid, f->uid, sizeof c->uid) != 0)
         iso15693_card_init(c, f->uid);
-    if (j->session->vicinity.power != f->power)
-        c->selected = c->quiet = false;
-    j->session->vicinity.power = f->power;
     c->blocks = f->block_count;
     if (f->block_size > 0)
         c->block_size = f->block_size;
@@ -63,7 +59,7 @@ static bool fits_card(const struct job *j)
 
 static bool field_is_off(const struct job *j)
 {
-    return j->session->transparent.field_off && j->session->transparent.power == j->facts.power;
+    return j->session->transparent.field_off;
 }
 
 void vicinity_heard(struct job *j, const struct storage_exchange *x, enum result r)
@@ -169,13 +165,11 @@ static enum result still_there(struct job *j)
     struct heard h;
     enum result r = ask(j, ADDRESSED, ISO15693_READ_BLOCK, &block, 1, &h);
 
-    if (r != R_SUCCESS)
-        return job_result(j, r);
-    if (h.lost != R_SUCCESS)
+    if (r == R_SUCCESS && h.lost != R_SUCCESS)
         return h.lost;
-    if (h.air != AIR_SILENCE)
+    if (r == R_SUCCESS && h.air != AIR_SILENCE)
         return R_SUCCESS;
-    r = job_result(j, R_NO_CARD); /* tells the device */
+    r = job_result(j, r == R_SUCCESS ? R_NO_CARD : r); /* tells the device */
     return r == R_SUCCESS ? R_NO_CARD : r;
 }
 
@@ -303,15 +297,12 @@ static enum result settle(struct job *j, const struct iso15693_request *q, uint1
         return R_SUCCESS;
     log_fault(log, "ISO 15693 %s: its answer was lost, %s", iso15693_command(q->code)->name,
               proof == PROOF_OTHER ? "and the card shows that it was not carried out" : "outcome unknown");
-    return proof == PROOF_NONE ? still_there(j) : R_SUCCESS;
+    if (proof == PROOF_NONE)
+        r = still_there(j);
+    return r == R_TIMEOUT || r == R_COMM ? R_SUCCESS : r;
 }
 
 /* ---- commands as the client gives them ---------------------------------------------------------------------------------- */
-
-static bool changes(const struct iso15693_command *c)
-{
-    return !c->repeatable && c->wait_us > iso15693_command(ISO15693_READ_BLOCK)->wait_us;
-}
 
 /* Writes, locks and custom commands. */
 static enum result run_change(struct job *j, const struct iso15693_request *q)
@@ -429,7 +420,7 @@ enum result run_vicinity(struct job *j)
         return job_answer(j, c->shape == SHAPE_RANGE_DATA ? SW_WRONG_DATA : SW_LENGTH);
     if (c->answer == ANSWER_NEVER)
         return run_quiet(j, &q);
-    if (!changes(c))
+    if (!c->writes)
         return run_plain(j, &q);
     /* Some chips answer a write with the option flag only after another pulse, which a raw exchange cannot send. */
     if (c->shape != SHAPE_ANY)
@@ -479,13 +470,21 @@ static size_t blocks_wanted(const struct job *j, unsigned size)
     return j->op->le % size == 0 ? j->op->le / size : 0;
 }
 
-/* Reads `count` ≥ 1 blocks into the answer, as many as go into one frame if the card knows Read multiple. *got: how many;
- * 0 and *error: the card refused. What was heard otherwise is in h. */
+/* Did a card refuse Read multiple because it has not got it? Its error code may not tell, or it may be silent; but the end
+ * of its memory is told by a code of its own. */
+static bool lacks_command(const struct heard *h)
+{
+    return h->air != AIR_ANSWER || h->a.error != ISO15693_NO_SUCH_BLOCK;
+}
+
+/* Reads up to `count` blocks in one frame, if the card knows Read multiple, else one. *got: how many; 0: what was heard tells
+ * why. A card that refuses several blocks and gives the first alone is not asked for several again. */
 static enum result read_some(struct job *j, unsigned first, size_t count, size_t *got, struct heard *h)
 {
     struct iso15693_card *c = card_of(j);
     const uint8_t one = (uint8_t)first;
     size_t most = READ_BYTES_MAX / c->block_size;
+    bool lacks = false;
     enum result r;
 
     *got = 0;
@@ -499,25 +498,18 @@ static enum result read_some(struct job *j, unsigned first, size_t count, size_t
         *got = h->air == AIR_ANSWER && h->a.error == 0 ? count : 0;
         if (*got > 0)
             return R_SUCCESS;
+        lacks = lacks_command(h);
     }
     r = ask(j, ADDRESSED, ISO15693_READ_BLOCK, &one, 1, h);
     *got = r == R_SUCCESS && h->air == AIR_ANSWER && h->a.error == 0;
+    c->no_read_blocks |= lacks && *got == 1;
     return r;
-}
-
-/* A card that gives a block by itself, but not the same one and the next together, does not know Read multiple. (The end
- * of its memory does not look so: the block after it is refused by itself, too, and then it is asked once more.) */
-static void judge_multiple(struct iso15693_card *c, size_t asked, size_t got, unsigned *singles)
-{
-    *singles = asked > 1 && got == 1 ? *singles + 1 : 0;
-    if (*singles >= 2)
-        c->no_read_blocks = true;
 }
 
 enum result run_vicinity_read(struct job *j)
 {
     struct iso15693_card *c = card_of(j);
-    unsigned first = j->op->block, singles = 0;
+    unsigned first = j->op->block;
     size_t left = blocks_wanted(j, c->block_size), got;
     struct heard h;
     uint16_t sw = not_now(j);
@@ -543,9 +535,15 @@ enum result run_vicinity_read(struct job *j)
         if (h.a.n != got * c->block_size)
             return job_answer(j, SW_FAILED); /* the block size was assumed, and is another */
         wbuf_bytes(&j->a->data, h.a.data, h.a.n);
-        judge_multiple(c, left, got, &singles);
     }
     return job_answer(j, SW_DONE);
+}
+
+static enum result not_sent(struct job *j, enum result r, uint16_t *sw)
+{
+    r = job_result(j, r);
+    *sw = j->a->sw;
+    return r;
 }
 
 /* Writes one block. R_SUCCESS with the status word. */
@@ -561,7 +559,7 @@ static enum result write_one(struct job *j, uint8_t block, const uint8_t *data, 
     memcpy(params + 1, data, size);
     r = send(j, &q, &h);
     if (r != R_SUCCESS)
-        return job_result(j, r);
+        return not_sent(j, r, sw);
     if (h.air != AIR_ANSWER)
         return settle(j, &q, sw);
     *sw = h.a.error ? sw_of(h.a.error) : SW_DONE;
@@ -586,7 +584,7 @@ static enum result write_several(struct job *j, unsigned first, size_t count, co
     *done = true;
     r = send(j, &q, &h);
     if (r != R_SUCCESS)
-        return job_result(j, r);
+        return not_sent(j, r, sw);
     if (h.air != AIR_ANSWER) {
         r = settle(j, &q, sw);
         c->no_write_blocks |= r == R_SUCCESS && *sw != SW_DONE; /* some chips are silent where they lack a command */

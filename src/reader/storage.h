@@ -40,6 +40,7 @@
 #include <stdint.h>
 #include "base/clock.h"
 #include "base/result.h"
+#include "card/iso15693.h"
 
 struct reader;
 
@@ -201,6 +202,7 @@ struct storage_session {
         enum storage_protocol protocol;
         bool field_off, reselect; /* what the client did to the card's selection */
     } transparent;
+    struct iso15693_card vicinity; /* of such a card: its state, and what it was found to lack */
     unsigned pages; /* of a type 2 tag, found out by reading past the end; 0: not known */
 };
 
