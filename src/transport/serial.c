@@ -305,22 +305,17 @@ static void copy_text(char to[TRANSPORT_TEXT_MAX], const char *from)
 static void fill_facts(struct serial *s)
 {
     struct transport_facts *f = &s->t.facts;
-    int vid, pid, bus, address;
+    int vid, pid;
 
     f->form = "serial";
     if (sp_get_port_transport(s->port) != SP_TRANSPORT_USB)
         return;
     if (sp_get_port_usb_vid_pid(s->port, &vid, &pid) == SP_OK) {
-        f->vid = (uint16_t)vid;
-        f->pid = (uint16_t)pid;
+        f->adapter.vid = (uint16_t)vid;
+        f->adapter.pid = (uint16_t)pid;
     }
-    if (sp_get_port_usb_bus_address(s->port, &bus, &address) == SP_OK && bus >= 0 && address >= 0) {
-        f->bus = (unsigned)bus;
-        f->address = (unsigned)address;
-    }
-    copy_text(f->serial, sp_get_port_usb_serial(s->port));
-    copy_text(f->product, sp_get_port_usb_product(s->port));
-    copy_text(f->manufacturer, sp_get_port_usb_manufacturer(s->port));
+    copy_text(f->adapter.serial, sp_get_port_usb_serial(s->port));
+    copy_text(f->adapter.product, sp_get_port_usb_product(s->port));
 }
 
 /* ---- moving bytes ---- */
@@ -539,8 +534,11 @@ enum result serial_open(struct transport **out, const char *path, unsigned baud,
         return r;
     }
     fill_facts(s);
-    log_line(log, PLOG_INFO, "%s at %u baud%s%s", node_of(s), baud, s->t.facts.product[0] ? ", " : "",
-             s->t.facts.product);
+    if (s->t.facts.adapter.vid != 0)
+        log_line(log, PLOG_INFO, "%s at %u baud, adapter %04x:%04x %s", node_of(s), baud,
+                 (unsigned)s->t.facts.adapter.vid, (unsigned)s->t.facts.adapter.pid, s->t.facts.adapter.product);
+    else
+        log_line(log, PLOG_INFO, "%s at %u baud", node_of(s), baud);
     *out = &s->t;
     return R_SUCCESS;
 }

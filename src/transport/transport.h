@@ -32,11 +32,12 @@ struct transport;
 struct transport_ops {
     /* Sends n bytes as one message (USB: one control data stage, or packets of the endpoint's size; HID: one report;
      * serial: the bytes) and returns when they have left, R_SUCCESS. R_TIMEOUT: they may have left or not.
-     * R_COMM: the transfer failed (stall). R_GONE, R_CANCELLED. R_INVALID: too long for this transport, nothing sent. */
+     * R_COMM: the transfer failed (stall). R_GONE, R_CANCELLED. R_INVALID: too long for this transport, nothing sent.
+     */
     enum result (*write)(struct transport *t, const uint8_t *data, size_t n, deadline_t until);
 
-    /* Waits for one chunk: R_SUCCESS with *n bytes (1 … cap; cap is at least TRANSPORT_CHUNK_MAX) from pipe *pipe (0, or 1
-     * for the second IN pipe of a reader that has two). R_TIMEOUT, R_COMM (the pipe had failed; it works again),
+    /* Waits for one chunk: R_SUCCESS with *n bytes (1 … cap; cap is at least TRANSPORT_CHUNK_MAX) from pipe *pipe (0,
+     * or 1 for the second IN pipe of a reader that has two). R_TIMEOUT, R_COMM (the pipe had failed; it works again),
      * R_GONE, R_CANCELLED. With a deadline in the past it takes what is there and does not wait. */
     enum result (*read)(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe, deadline_t until);
 
@@ -57,13 +58,20 @@ struct transport_ops {
 
 /* What the transport found out about the reader at open; constant afterwards. */
 struct transport_facts {
-    uint16_t vid, pid;            /* 0 for serial */
-    uint16_t release;             /* USB bcdDevice */
-    unsigned bus, address;        /* USB */
+    uint16_t vid, pid;     /* 0 for serial */
+    uint16_t release;      /* USB bcdDevice */
+    unsigned bus, address; /* USB */
     char serial[TRANSPORT_TEXT_MAX];
     char product[TRANSPORT_TEXT_MAX];
     char manufacturer[TRANSPORT_TEXT_MAX];
     const char *form; /* how bytes travel: "A (control and interrupt)" …, for the log */
+    /* Serial: the USB adapter between us and the reader, zeros and empty where there is none. What stands above is
+     * never the adapter's: a client that asks for the reader's vendor must not be told the cable's. */
+    struct {
+        uint16_t vid, pid;
+        char serial[TRANSPORT_TEXT_MAX];
+        char product[TRANSPORT_TEXT_MAX];
+    } adapter;
 };
 
 struct transport {

@@ -242,6 +242,15 @@ static const char *scratch_path(const char *name)
     return full;
 }
 
+/* The simulator does not miss its socket. */
+static void remove_scratch(void)
+{
+    unlink(scratch_path("absolute"));
+    unlink(scratch_path("round"));
+    unlink(getenv("PURSE_SIM_CTL"));
+    rmdir(scratch_path(""));
+}
+
 static void make_folder(const char *path)
 {
     char full[512];
@@ -446,6 +455,7 @@ static void test_settings(void **state)
     assert_int_equal(open_at(READER), R_SUCCESS);
     assert_string_equal(bed.t->facts.form, "serial");
     assert_int_equal(bed.t->facts.vid, 0);
+    assert_int_equal(bed.t->facts.adapter.vid, 0);
     assert_int_equal(stub_log_matches("/dev/ttyUSB0 at 115200 baud"), 1);
     assert_non_null(strstr(sim("reader lines"), "dtr=0 rts=0 "));
     assert_non_null(strstr(reply, "baud=115200 bits=8 parity=n stop=1 flow=none raw=1"));
@@ -458,14 +468,16 @@ static void test_usb_facts(void **state)
 {
     (void)state;
     open_line();
-    assert_int_equal(bed.t->facts.vid, 0x0403);
-    assert_int_equal(bed.t->facts.pid, 0x6001);
-    assert_int_equal(bed.t->facts.bus, 1);
-    assert_int_equal(bed.t->facts.address, 12);
-    assert_string_equal(bed.t->facts.serial, "A10X");
-    assert_string_equal(bed.t->facts.manufacturer, "Maker");
-    assert_string_equal(bed.t->facts.product, "Cable t 3");
-    assert_int_equal(stub_log_matches("at 115200 baud, Cable t 3"), 1);
+    assert_int_equal(bed.t->facts.adapter.vid, 0x0403);
+    assert_int_equal(bed.t->facts.adapter.pid, 0x6001);
+    assert_string_equal(bed.t->facts.adapter.serial, "A10X");
+    assert_string_equal(bed.t->facts.adapter.product, "Cable t 3");
+    assert_int_equal(stub_log_matches("at 115200 baud, adapter 0403:6001 Cable t 3"), 1);
+    /* the cable is not the reader */
+    assert_int_equal(bed.t->facts.vid, 0);
+    assert_int_equal(bed.t->facts.pid, 0);
+    assert_string_equal(bed.t->facts.serial, "");
+    assert_string_equal(bed.t->facts.product, "");
 }
 
 static void test_links(void **state)
@@ -1129,5 +1141,9 @@ int main(int argc, char **argv)
     if (getenv("PURSE_TEST_LOG"))
         stub_log_echo(true);
     describe_adapter();
-    return cmocka_run_group_tests_name("serial_transport", tests, NULL, NULL);
+
+    int failed = cmocka_run_group_tests_name("serial_transport", tests, NULL, NULL);
+
+    remove_scratch();
+    return failed;
 }
