@@ -28,6 +28,12 @@ void aet63_card_lost(struct aet63 *a, unsigned slot)
         a->doubt = true;
 }
 
+void aet63_ask_soon(struct aet63 *a)
+{
+    a->ask_now = true;
+    slot_wake(a->reader.device, 0); /* a command of the SAM's, or a client's, has no poller of the card's slot with it */
+}
+
 void aet63_event(struct aet63 *a, const struct aet63_response *m)
 {
     struct log *log = a->reader.log;
@@ -44,7 +50,8 @@ void aet63_event(struct aet63 *a, const struct aet63_response *m)
         log_line(log, PLOG_PERIODIC, "event: card %s", m->sw2 == AET63_EVENT_INSERTED ? "inserted" : "removed");
         if (!a->proven)
             log_line(log, PLOG_INFO, "the reader sends card events: asking it no more");
-        a->proven = a->ask_now = true;
+        a->proven = true;
+        aet63_ask_soon(a);
         a->last_event = m->sw2;
         if (m->sw2 == AET63_EVENT_REMOVED) {
             aet63_icc_off(&a->icc[0]);
@@ -244,7 +251,7 @@ static enum result aet63_command(struct reader *reader, unsigned slot, const uin
         return R_INVALID;
     c = find_raw(q.instruction);
     r = aet63_exchange(a, &q, &m, until);
-    a->ask_now = true; /* the reader sends no event while it works */
+    aet63_ask_soon(a);
     if (c && c->effect == EFFECT_CARD && a->icc[0].powered)
         aet63_card_lost(a, 0);
     if (c && c->effect == EFFECT_SAM && a->icc[1].powered)

@@ -151,6 +151,8 @@ enum result aet63_power_up(struct reader *reader, unsigned slot, bool warm, dead
     struct aet63_icc *icc = &aet63_of(reader)->icc[slot];
     enum result r = R_CARD;
 
+    if (slot != 0)
+        aet63_ask_soon(icc->owner);
     if (warm && icc->powered) {
         r = activate(icc, until);
     } else {
@@ -172,7 +174,7 @@ enum result aet63_power_down(struct reader *reader, unsigned slot, deadline_t un
 {
     struct aet63 *a = aet63_of(reader);
 
-    a->ask_now = true; /* no event is sent while the reader works */
+    aet63_ask_soon(a);
     return switch_off(&a->icc[slot], until);
 }
 
@@ -341,6 +343,8 @@ enum result aet63_transmit(struct reader *reader, unsigned slot, const uint8_t *
     *len = 0;
     if (!icc->powered)
         return R_NO_CARD;
+    if (slot != 0)
+        aet63_ask_soon(icc->owner); /* the card in the other slot may come or go meanwhile */
     if (icc->protocol == 0)
         r = transmit_t0(icc, apdu, n, response, cap, len, until);
     else if (reader->settings->t1 == T1_APDU)

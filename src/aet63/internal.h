@@ -147,6 +147,9 @@ enum result aet63_look_for_sam(struct aet63 *a, deadline_t until);
 void aet63_event(struct aet63 *a, const struct aet63_response *m);
 /* A fresh status block: tells the device what it says of the card. */
 void aet63_apply_status(struct aet63 *a);
+/* The reader is asked for its card before the poller sleeps again: it sends no event while it works, or what it sent was
+ * not understood. */
+void aet63_ask_soon(struct aet63 *a);
 /* A card command was answered 60 02 or 60 04, or the reader restarted: the session of slot 0 is lost and events are not
  * to be relied on for a while. */
 void aet63_card_lost(struct aet63 *a, unsigned slot);

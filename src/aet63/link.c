@@ -182,6 +182,8 @@ enum result aet63_take_input(struct aet63 *a)
 
         if (r == R_GONE || r == R_CANCELLED)
             return r;
+        if (r != R_SUCCESS || h == HEARD_BROKEN)
+            aet63_ask_soon(a); /* it may have been an event */
         if (r == R_SUCCESS && h == HEARD_RESPONSE) {
             log_fault(a->reader.log, "an answer came that nobody waits for; dropped");
             aet63_contradicted(a, 15, "an answer came after the line had been silent");
