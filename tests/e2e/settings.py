@@ -227,7 +227,7 @@ def presence_retry():
 
 @case("open_quiet, open_drain, resync_quiet: each is how long the line has to be silent")
 def silences():
-    def opening(text, times=1):
+    def opening(text):
         with Rig("aet63:card=echo-t0,unplugged", settings=SETTINGS + text) as r:
             begin = time.monotonic()
             r.sim("0 plug")
@@ -236,11 +236,11 @@ def silences():
             r.pc.wait_readers(lambda names: names)
             works(r)
             return took
-    # (The difference is 700 ms and more: this is no measurement of speed.)
-    short, long_ = opening("open_quiet = 0\n"), opening("open_quiet = 800\n")
-    assert long_ > short + 0.5, "open_quiet: %.2f and %.2f s" % (short, long_)
-    capped = opening("open_quiet = 20000\nopen_drain = 10\n")
-    assert capped < 10, "open_drain: %.2f s" % capped
+    # Lower bounds only: nothing is wrong with a slow machine. Where a cap works, the case itself would not end otherwise.
+    opening("open_quiet = 0\n")
+    took = opening("open_quiet = 800\n")
+    assert took >= 0.8, "open_quiet: %.2f s" % took
+    opening("open_quiet = 60000\nopen_drain = 10\n")
     for quiet, least in ((0, 0), (600, 0.5)):
         with Rig("aet63:card=echo-t0", settings=SETTINGS + "resync_quiet = %d\n" % quiet) as r, r.connect() as card:
             r.sim("0 fault badsum at=A0")
