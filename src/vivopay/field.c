@@ -13,8 +13,7 @@
 #include "vivopay/internal.h"
 
 #include <string.h>
-#include <errno.h>
-#include <time.h>
+#include "reader/device.h"
 
 enum {
     MISSES_GONE = 2,
@@ -384,14 +383,6 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
 
 /* ---- power --------------------------------------------------------------------------------------------------------- */
 
-static void sleep_until(int64_t at)
-{
-    struct timespec ts = deadline_timespec(at);
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL) == EINTR)
-        ;
-}
-
 /* Takes the field from the card; it stays off for rf_off milliseconds at least. */
 static enum result field_off(struct vivo *v, deadline_t until)
 {
@@ -438,7 +429,9 @@ static enum result activate(struct vivo *v, unsigned slot, deadline_t until)
     enum result r = R_SUCCESS;
 
     while (r == R_SUCCESS && f->present && !f->active) {
-        sleep_until(f->off_until);
+        r = device_pause(v->reader.device, f->off_until);
+        if (r != R_SUCCESS)
+            break;
         r = poll_again(v, slot, v->reader.settings->poll_time, false, 1, until);
     }
     return r;

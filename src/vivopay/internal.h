@@ -196,6 +196,9 @@ enum result vivo_exchange(struct vivo *v, const struct vivo_request *q, struct v
 /* The same for whoever brings the reader up: asks for nothing but synchronism. */
 enum result vivo_ask(struct vivo *v, const struct vivo_request *q, struct vivo_frame *answer, deadline_t until);
 
+/* Brings up what is down, and sends nothing else. R_SUCCESS: all is up; R_NO_CARD: the line is down. */
+enum result vivo_bring_up(struct vivo *v, deadline_t until);
+
 /* Takes what came by itself, without waiting. */
 enum result vivo_take_input(struct vivo *v);
 /* Takes and drops all input until quiet_ms of silence. R_SUCCESS, R_GONE, R_CANCELLED. */

@@ -429,6 +429,11 @@ static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
     return r;
 }
 
+enum result vivo_bring_up(struct vivo *v, deadline_t until)
+{
+    return prepare(v, true, until);
+}
+
 static enum result exchange(struct vivo *v, const struct vivo_request *q, bool need_up, struct vivo_frame *f,
                             deadline_t until)
 {

@@ -47,7 +47,7 @@ struct reading {
     size_t uid_len, ats_len;
 };
 
-/* (a) length, serial number [, length, ATS]. */
+/* (a) length, serial number [, length, ATS]; the ATS's own first byte may be that length. */
 static bool read_a(const uint8_t *p, size_t n, struct reading *r)
 {
     if (n < 1 || !is_uid_length(p[0]) || n - 1 < p[0])
@@ -57,11 +57,13 @@ static bool read_a(const uint8_t *p, size_t n, struct reading *r)
     n -= 1 + r->uid_len;
     if (n == 0 || (n == 1 && p[0] == 0))
         return true;
-    if (p[0] != n - 1 || !is_ats(p + 1, n - 1))
-        return false;
-    r->ats = p + 1;
-    r->ats_len = n - 1;
-    return true;
+    if (p[0] == n - 1) {
+        p++;
+        n--;
+    }
+    r->ats = p;
+    r->ats_len = n;
+    return is_ats(p, n);
 }
 
 /* (b) serial number of that length [, ATS]. */

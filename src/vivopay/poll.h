@@ -23,10 +23,10 @@ struct vivo_card {
  * makes no sense. */
 bool vivo_parse_poll(const uint8_t *p, size_t n, struct vivo_card *card);
 
-/* The answer to 2C-0E, whose layout no page shows: type, then either (a) length, serial number, length, ATS, or (b) serial
- * number of 4, 7 or 10 bytes, ATS whose first byte TL is what is left. Both are tried; what fits in one way only is
- * taken. If it fits in several that agree on the serial number, the ATS is left out. False: it fits none, or the serial
- * number cannot be told: another poll has to tell. */
+/* The answer to 2C-0E, whose layout no page shows: type, then either (a) length, serial number, length (or TL alone), ATS,
+ * or (b) serial number of 4, 7 or 10 bytes, ATS whose first byte TL is what is left. Both are tried; what fits in one way
+ * only is taken. If it fits in several that agree on the serial number, the ATS is left out. False: it fits none, or the
+ * serial number cannot be told: another poll has to tell. */
 bool vivo_parse_poll_ats(const uint8_t *p, size_t n, struct vivo_card *card);
 
 /* Can both be the same card? A serial number that is random at each activation (08 …, a PUPI) neither tells that it is,

@@ -69,17 +69,16 @@ static enum result vivo_watch(struct reader *reader, unsigned slot, unsigned *ag
     r = vivo_take_input(v);
     if (r != R_SUCCESS)
         return r;
-    if (!v->line && !deadline_passed(v->next_try)) {
-        *again_ms = (unsigned)deadline_left_ms(v->next_try);
-        return R_SUCCESS;
+    if (!v->line) {
+        r = vivo_bring_up(v, deadline_in(reader->settings->reader_cap));
+        if (r != R_SUCCESS) {
+            *again_ms = (unsigned)deadline_left_ms(v->next_try) + 1;
+            return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
+        }
     }
     if (v->slot[slot].kind == SLOT_CL)
-        r = vivo_field_watch(v, slot, again_ms);
-    else
-        r = vivo_contact_watch(v, slot, again_ms);
-    if (!v->line && r == R_SUCCESS)
-        *again_ms = (unsigned)deadline_left_ms(v->next_try) + 1;
-    return r;
+        return vivo_field_watch(v, slot, again_ms);
+    return vivo_contact_watch(v, slot, again_ms);
 }
 
 /* ---- power and protocol ------------------------------------------------------------------------------------------ */
