@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "pseudo/decode.h"
+#include "pseudo/purse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -22,13 +23,43 @@ static void check(int ok)
 static int is_refusal(uint16_t sw)
 {
     static const uint16_t refusals[] = {SW_LENGTH,     SW_CONDITIONS,    SW_NOT_ALLOWED, SW_KEY_NUMBER, SW_KEY_LENGTH,
-                                        SW_WRONG_DATA, SW_NOT_SUPPORTED, SW_P1P2,        SW_INS};
+                                        SW_WRONG_DATA, SW_NOT_SUPPORTED, SW_P1P2,        SW_INS,
+                                        SW_NO_BLOCK};
 
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         if (refusals[i] == sw)
             return 1;
     }
-    return 0;
+    return sw == (SW_EXACT_LE | 4); /* read value */
+}
+
+static int lies_inside(const uint8_t *data, size_t len, const uint8_t *p, size_t n)
+{
+    return len == 0 ? 1 : data >= p + 2 && len <= n - (size_t)(data - p);
+}
+
+static void check_steps(const struct operation *op, const uint8_t *p, size_t n)
+{
+    check(op->step_count <= STEPS_MAX);
+    for (size_t i = 0; i < op->step_count; i++) {
+        const struct step *s = &op->steps[i];
+
+        check((unsigned)s->kind < STEP_COUNT);
+        check((s->len == 0) == (s->data == NULL) && lies_inside(s->data, s->len, p, n));
+        check(s->kind != STEP_SELECT || s->len == 2);
+        check((s->kind != STEP_TRANSMIT && s->kind != STEP_TRANSCEIVE) || s->len > 0);
+        check((s->kind != STEP_TX_BITS && s->kind != STEP_RX_BITS) || s->number < 8);
+        check(s->kind != STEP_BAD || (s->number >= 0x6700 && s->number < 0x6F00));
+    }
+    check(op->step_count == 0 || op->kind == OP_SESSION || op->kind == OP_ENCAPSULATE);
+}
+
+static void check_purse(const uint8_t *p, size_t n)
+{
+    struct purse_facts f;
+
+    if (purse_check(p, n, 64, &f) == DECODED)
+        check(n >= 4 && (p[0] & 15) > 0 && (p[0] >> 4 & 7) == 3 && (f.needs_key || f.own_keys));
 }
 
 static void check_operation(const struct operation *op, const uint8_t *p, size_t n)
@@ -41,6 +72,19 @@ static void check_operation(const struct operation *op, const uint8_t *p, size_t
         check(n >= 5 && op->le >= 1 && op->le <= (op->extended ? 65536U : 256U));
     if (op->extended)
         check(n >= 7 && p[4] == 0);
+    check_steps(op, p, n);
+    if (op->kind == OP_LOAD_KEY)
+        check(op->data_len == STORAGE_KEY_SIZE);
+    if (op->kind == OP_LED)
+        check(op->data_len == 4);
+    if (op->kind == OP_VALUE)
+        check((unsigned)op->value_op <= VALUE_COPY && (op->value_op != VALUE_COPY || op->amount == 0));
+    if (op->kind == OP_READ)
+        check(op->has_le);
+    if (op->kind == OP_WRITE || op->kind == OP_PURSE)
+        check(op->data_len > 0);
+    if (op->kind == OP_PURSE)
+        check_purse(op->data, op->data_len);
     if (op->kind == OP_AUTHENTICATE)
         check(op->key_type == 0x60 || op->key_type == 0x61);
 }

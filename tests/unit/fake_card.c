@@ -170,6 +170,8 @@ static enum result change_value(struct reader *r, unsigned slot, const struct st
         do_value(v);
         card.executed[ON_VALUE]++;
     }
+    if (card.spoils)
+        memset(card.block[card.spoils], 0, 16);
     return fault;
 }
 

@@ -27,6 +27,7 @@ struct fake_card {
     enum result result;
     bool runs, dies;
     unsigned partly;
+    unsigned spoils; /* value(): this block holds a third value afterwards */
     /* records */
     unsigned calls[FAKE_OPS], executed[FAKE_OPS];
     struct storage_value value;
