@@ -355,6 +355,8 @@ static enum result greet(struct aet63 *a, deadline_t until)
 
     a->opening = true;
     r = ask(a, until);
+    if (r == R_TIMEOUT || r == R_COMM)
+        r = ask(a, until); /* one lost answer is no reason to leave a reader out */
     a->opening = false;
     if (r != R_SUCCESS) {
         log_line(a->reader.log, PLOG_CRITICAL,
