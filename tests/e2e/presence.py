@@ -100,6 +100,19 @@ def bounce_idle():
                     removed_and_back(r, card, before)
 
 
+@case("bounce of a card without power: nothing but the reader's event tells, and it is a removal and an insertion")
+def bounce_unpowered():
+    with Rig("aet63") as r:
+        r.sim("0 insert echo-t0")
+        for _ in range(3):
+            r.connect().disconnect(winscard.UNPOWER)
+            r.until("present=1 powered=0", "status")
+            before = changes(r)
+            r.sim("0 bounce")
+            wait_changes(r, before + 2)
+        new_connection_works(r)
+
+
 @case("bounce of a card that nobody uses: the next client gets a working card")
 def bounce_unused():
     with Rig("aet63:card=echo-t0") as r:
