@@ -112,7 +112,8 @@ static enum result poll_absent(struct vivo *v, enum vivo_opener opener, const ch
 
 static enum result poll_done(struct vivo *v, enum vivo_opener opener, const struct vivo_frame *a, struct vivo_card *card)
 {
-    bool ok = opener == OPEN_BY_0E ? vivo_parse_poll_ats(a->data, a->n, card) : vivo_parse_poll(a->data, a->n, card);
+    bool ok = opener == OPEN_BY_0E ? vivo_parse_poll_ats(a->data, a->n, &v->field.layout, card)
+                                   : vivo_parse_poll(a->data, a->n, card);
 
     if (ok && card->type != 0 && (!vivo_card_type(card->type) || card->type == VIVO_TYPE_VICINITY) &&
         !vivo_vicinity_adopt(v, card)) {
@@ -259,39 +260,41 @@ static enum result take_new(struct vivo *v, unsigned slot, const struct vivo_car
     return R_SUCCESS;
 }
 
-/* A poll by f->opener of a card that is there. True: the same is there still. */
-static bool take_again(struct vivo *v, unsigned slot, const struct vivo_card *card, unsigned misses)
+/* What a poll by f->opener of a card that is there has found. */
+static enum result take_again(struct vivo *v, unsigned slot, const struct vivo_card *card, unsigned misses, deadline_t until)
 {
     struct vivo_field *f = &v->field;
+    enum vivo_opener by = f->opener;
 
     if (card->type == 0) {
         f->active = false;
         f->misses += misses;
         if (f->misses >= MISSES_GONE)
             vivo_field_gone(v, slot);
-        return false;
+        return R_SUCCESS;
     }
-    if (!vivo_same_card(&f->card, card)) {
-        log_line(v->reader.log, PLOG_INFO, "another card is in the field");
-        vivo_field_gone(v, slot); /* the next poll finds it anew */
-        return false;
+    if (vivo_same_card(&f->card, card)) {
+        seen(f, card);
+        return R_SUCCESS;
     }
-    seen(f, card);
-    return true;
+    log_line(v->reader.log, PLOG_INFO, "another card is in the field");
+    vivo_field_gone(v, slot);
+    return by == best_poll(v) ? take_new(v, slot, card, by, until) : R_SUCCESS; /* else the next poll finds it anew */
 }
 
 static enum result poll_again(struct vivo *v, unsigned slot, unsigned ms, bool periodic, unsigned misses, deadline_t until)
 {
+    struct vivo_field *f = &v->field;
     struct vivo_card card;
-    enum result r = vivo_poll(v, v->field.opener, ms, periodic, &card, until);
+    enum result r = vivo_poll(v, f->opener, ms, periodic, &card, until);
 
+    if (r == R_NOT_SUPPORTED && f->opener == OPEN_BY_0E && !f->no_0e)
+        r = vivo_poll(v, best_opener(v), ms, periodic, &card, until); /* this answer can be read */
     if (r == R_NOT_SUPPORTED) { /* the command that opened it serves no more: found anew by another */
         vivo_field_gone(v, slot);
         return R_SUCCESS;
     }
-    if (r == R_SUCCESS && v->field.present)
-        (void)take_again(v, slot, &card, misses);
-    return r;
+    return r == R_SUCCESS && f->present ? take_again(v, slot, &card, misses, until) : r;
 }
 
 /* ---- the poller's turn --------------------------------------------------------------------------------------------- */

@@ -103,6 +103,7 @@ struct vivo_field {
     unsigned cycle;     /* idle polls, for the turn of 2C-40 */
     bool no_0e, no_0c, no_40, no_rnak;
     unsigned silent_0e; /* polls by it in a row without an answer */
+    enum vivo_layout layout; /* of its answers */
     unsigned rnak_misses;
     int64_t rnak_at;
 };

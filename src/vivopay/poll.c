@@ -43,6 +43,7 @@ static bool is_ats(const uint8_t *p, size_t n)
 
 /* One way of reading the answer. */
 struct reading {
+    enum vivo_layout layout;
     const uint8_t *uid, *ats;
     size_t uid_len, ats_len;
 };
@@ -52,7 +53,7 @@ static bool read_a(const uint8_t *p, size_t n, struct reading *r)
 {
     if (n < 1 || !is_uid_length(p[0]) || n - 1 < p[0])
         return false;
-    *r = (struct reading){p + 1, NULL, p[0], 0};
+    *r = (struct reading){LAYOUT_A, p + 1, NULL, p[0], 0};
     p += 1 + r->uid_len;
     n -= 1 + r->uid_len;
     if (n == 0 || (n == 1 && p[0] == 0))
@@ -71,7 +72,7 @@ static bool read_b(const uint8_t *p, size_t n, size_t uid_len, struct reading *r
 {
     if (n < uid_len)
         return false;
-    *r = (struct reading){p, p + uid_len, uid_len, n - uid_len};
+    *r = (struct reading){LAYOUT_B, p, p + uid_len, uid_len, n - uid_len};
     return r->ats_len == 0 || is_ats(r->ats, r->ats_len);
 }
 
@@ -87,21 +88,25 @@ static bool same_uid(const struct reading *x, const struct reading *y)
     return x->uid_len == y->uid_len && memcmp(x->uid, y->uid, x->uid_len) == 0;
 }
 
-/* All the ways that make sense, at most four. */
-static size_t read_all(const uint8_t *p, size_t n, bool ats, struct reading r[4])
+/* All the ways that make sense, at most four; those of the known layout alone if there are any. */
+static size_t read_all(const uint8_t *p, size_t n, bool ats, enum vivo_layout known, struct reading r[4])
 {
     static const size_t lengths[] = {4, 7, 10};
     size_t count = 0;
 
     if (read_a(p, n, &r[count]) && (ats || r[count].ats_len == 0))
         count++;
+    if (count > 0 && known == LAYOUT_A)
+        return count;
+    if (known == LAYOUT_B)
+        count = 0;
     for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
         if (read_b(p, n, lengths[i], &r[count]) && (ats || r[count].ats_len == 0))
             count++;
     return count;
 }
 
-bool vivo_parse_poll_ats(const uint8_t *p, size_t n, struct vivo_card *card)
+bool vivo_parse_poll_ats(const uint8_t *p, size_t n, enum vivo_layout *layout, struct vivo_card *card)
 {
     struct reading r[4];
     size_t count;
@@ -111,7 +116,7 @@ bool vivo_parse_poll_ats(const uint8_t *p, size_t n, struct vivo_card *card)
         return true;
     if (p[0] == 0)
         return false;
-    count = read_all(p + 1, n - 1, may_have_ats(p[0]), r);
+    count = read_all(p + 1, n - 1, may_have_ats(p[0]), *layout, r);
     for (size_t i = 1; i < count; i++)
         if (!same_uid(&r[0], &r[i]))
             return false;
@@ -120,7 +125,10 @@ bool vivo_parse_poll_ats(const uint8_t *p, size_t n, struct vivo_card *card)
     card->type = p[0];
     card->uid_len = r[0].uid_len;
     memcpy(card->uid, r[0].uid, r[0].uid_len);
-    if (count == 1 && r[0].ats_len > 0 && r[0].ats_len <= sizeof card->ats) {
+    if (count > 1)
+        return true;
+    *layout = r[0].layout;
+    if (r[0].ats_len > 0 && r[0].ats_len <= sizeof card->ats) {
         card->ats_len = r[0].ats_len;
         memcpy(card->ats, r[0].ats, r[0].ats_len);
     }

@@ -25,9 +25,11 @@ bool vivo_parse_poll(const uint8_t *p, size_t n, struct vivo_card *card);
 
 /* The answer to 2C-0E, whose layout no page shows: type, then either (a) length, serial number, length (or TL alone), ATS,
  * or (b) serial number of 4, 7 or 10 bytes, ATS whose first byte TL is what is left. Both are tried; what fits in one way
- * only is taken. If it fits in several that agree on the serial number, the ATS is left out. False: it fits none, or the
- * serial number cannot be told: another poll has to tell. */
-bool vivo_parse_poll_ats(const uint8_t *p, size_t n, struct vivo_card *card);
+ * only is taken, and *layout remembers which it was: from then on an answer that fits in several ways, as one with a
+ * random serial number does now and then, is read in that one. If none is known yet and all agree on the serial number,
+ * the ATS is left out. False: it fits none, or the serial number cannot be told: another poll has to tell. */
+enum vivo_layout { LAYOUT_UNKNOWN, LAYOUT_A, LAYOUT_B };
+bool vivo_parse_poll_ats(const uint8_t *p, size_t n, enum vivo_layout *layout, struct vivo_card *card);
 
 /* Can both be the same card? A serial number that is random at each activation (08 …, a PUPI) neither tells that it is,
  * nor that it is not. */

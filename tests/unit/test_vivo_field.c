@@ -82,6 +82,13 @@ static void plain_polls(void **state)
         check_case(&cases[i], vivo_parse_poll);
 }
 
+static bool parse_ats(const uint8_t *p, size_t n, struct vivo_card *card)
+{
+    enum vivo_layout layout = LAYOUT_UNKNOWN;
+
+    return vivo_parse_poll_ats(p, n, &layout, card);
+}
+
 static void polls_with_ats(void **state)
 {
     static const struct poll_case cases[] = {
@@ -123,7 +130,31 @@ static void polls_with_ats(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++)
-        check_case(&cases[i], vivo_parse_poll_ats);
+        check_case(&cases[i], parse_ats);
+}
+
+/* A random serial number may make an answer readable in two ways. Which one is meant is known from any other answer. */
+static void a_layout_once_seen_decides(void **state)
+{
+    static const uint8_t clear_a[] = {0x01, 0x04, 0x08, 0x11, 0x22, 0x33, 0x05, 0x05, 0x78, 0x80, 0x70, 0x02};
+    static const uint8_t both[] = {0x01, 0x04, 0x08, 0x11, 0x22, 0x07, 0x05, 0x05, 0x78, 0x80, 0x70, 0x02};
+    static const uint8_t clear_b[] = {0x03, 0x01, 0x02, 0x03, 0x04};
+    enum vivo_layout layout = LAYOUT_UNKNOWN;
+    struct vivo_card card;
+
+    (void)state;
+    assert_false(vivo_parse_poll_ats(both, sizeof both, &layout, &card));
+    assert_int_equal(layout, LAYOUT_UNKNOWN);
+    assert_true(vivo_parse_poll_ats(clear_a, sizeof clear_a, &layout, &card));
+    assert_int_equal(layout, LAYOUT_A);
+    assert_true(vivo_parse_poll_ats(both, sizeof both, &layout, &card));
+    assert_memory_equal(card.uid, "\x08\x11\x22\x07", 4);
+    assert_int_equal(card.ats_len, 5);
+    assert_true(vivo_parse_poll_ats(clear_b, sizeof clear_b, &layout, &card)); /* a reader of two minds */
+    assert_int_equal(layout, LAYOUT_B);
+    assert_true(vivo_parse_poll_ats(both, sizeof both, &layout, &card));
+    assert_memory_equal(card.uid, "\x04\x08\x11\x22", 4);
+    assert_int_equal(card.ats_len, 7);
 }
 
 /* Any bytes at all: no result reaches beyond what was given (the sanitizers watch). */
@@ -141,7 +172,7 @@ static void no_answer_is_read_past_its_end(void **state)
             p[k] = (uint8_t)(seed >> 24 & (k < 2 ? 0x0F : 0x1F));
         }
         seed = seed * 1664525u + 1013904223u;
-        if (vivo_parse_poll_ats(p, n, &card)) {
+        if (parse_ats(p, n, &card)) {
             assert_true(card.uid_len <= VIVO_UID_MAX);
             assert_true(card.type == 0 ? card.uid_len == 0 : 1 + card.uid_len + card.ats_len <= n);
         }
@@ -385,9 +416,25 @@ static void another_card_is_a_removal_and_an_insertion(void **state)
     (void)turn(r, 0);
     lay_card(1, "55667788");
     (void)turn(r, 0);
+    assert_int_equal(rig.observed[0], 3); /* there, gone, there: told in this order */
+    assert_true(rig.present[0]);
+    power_up(r, 0);
+    rig_close(r);
+}
+
+/* A card that another command opened than that which finds cards best is found anew. */
+static void another_card_of_both_kinds_is_found_by_the_next_poll(void **state)
+{
+    (void)state;
+    struct reader *r = open_reader();
+    lay_card(7, "11223344");
+    (void)turn(r, 0);
+    lay_card(1, "55667788");
+    (void)turn(r, 0);
     assert_false(rig.present[0]);
     (void)turn(r, 0);
     assert_true(rig.present[0]);
+    assert_int_equal(rig.sent[rig.sent_count - 1].sub, 0x0E);
     rig_close(r);
 }
 
@@ -403,6 +450,31 @@ static void a_random_uid_is_no_storm(void **state)
     }
     assert_int_equal(rig.observed[0], 1);
     assert_int_equal(rig.lost[0], 0);
+    rig_close(r);
+}
+
+/* A random serial number that makes the answer unreadable by itself; 2C-0C tells that the card is there. */
+static bool answers_unreadably(const struct rig_sent *q)
+{
+    if (q->command != 0x2C || q->sub != VIVO_SUB_POLL_ATS)
+        return false;
+    rig_say(0x2C, VIVO_OK, "01" "04081122" "07" "050578807002");
+    return true;
+}
+
+static void an_unreadable_answer_is_no_removal(void **state)
+{
+    (void)state;
+    struct reader *r = open_reader();
+    lay_card(1, "08000000");
+    (void)turn(r, 0);
+    assert_true(rig.present[0]);
+    vivo_of(r)->field.layout = LAYOUT_UNKNOWN;
+    rig.handler = answers_unreadably;
+    for (int i = 0; i < 5; i++)
+        (void)turn(r, 0);
+    assert_int_equal(rig.observed[0], 1);
+    assert_int_equal(rig_count(0x2C, 0x0C), 5);
     rig_close(r);
 }
 
@@ -619,6 +691,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(plain_polls),
         CASE(polls_with_ats),
+        CASE(a_layout_once_seen_decides),
         CASE(no_answer_is_read_past_its_end),
         CASE(which_card_is_which),
         CASE(four_frames_a_second),
@@ -628,7 +701,9 @@ int main(void)
         CASE(storage_cards_have_their_atr),
         CASE(two_misses_are_a_removal),
         CASE(another_card_is_a_removal_and_an_insertion),
+        CASE(another_card_of_both_kinds_is_found_by_the_next_poll),
         CASE(a_random_uid_is_no_storm),
+        CASE(an_unreadable_answer_is_no_removal),
         CASE(a_session_is_left_alone),
         CASE(power_down_takes_the_field_away_for_a_while),
         CASE(a_card_that_left_while_unpowered_is_found_out_by_power_up),
