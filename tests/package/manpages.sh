@@ -55,6 +55,14 @@ wrong=$(grep -v '^#' "$top/ifdhandler/readers.list" | while IFS=: read -r vid pi
 done)
 verdict "ifd-purse(7) names every reader of the list" "$wrong"
 
+wrong=
+sed -n 's/^ *{0x\([0-9A-F][0-9A-F]\), .*decode_.*/\1/p' "$top/src/pseudo/decode.c" | sort -u >"$work/ins"
+[ -s "$work/ins" ] || wrong="(none found in decode.c)"
+while read -r ins; do
+    grep -qE "FF ([0-9A-F]{2}\|)*$ins" "$top/man/ifd-purse.7" || wrong="$wrong $ins"
+done <"$work/ins"
+verdict "ifd-purse(7) has every command of class FF" "$wrong"
+
 if command -v groff >/dev/null; then
     verdict "groff has nothing to complain of" "$(for man in "$top"/man/*.[0-9]; do
         groff -t -man -ww -Tascii -z "$man" 2>&1
