@@ -61,11 +61,14 @@ def unshare():
 class Rig:
     current = None
 
-    def __init__(self, *readers, settings="", env=None, debug="--debug", runner=None, wait=None):
-        """readers: as purse-sim takes them. settings: text of ifd-purse.conf. wait: how many readers to wait for."""
+    def __init__(self, *readers, settings="", env=None, debug="--debug", runner=None, wait=None, serial=None):
+        """readers: as purse-sim takes them. settings: text of ifd-purse.conf. serial: the readers on serial ports that
+        reader.conf names, as {FRIENDLYNAME: DEVICENAME}. wait: how many readers to wait for; they are all by default."""
         self.readers, self.settings, self.env, self.debug = readers, settings, env or {}, debug
         self.runner = runner
-        self.wait = sum("unplugged" not in r for r in readers) if wait is None else wait
+        self.ports = serial or {}
+        on_usb = sum("unplugged" not in r and "tty=" not in r for r in readers)
+        self.wait = on_usb + len(self.ports) if wait is None else wait
         self.log_path = base + "/log"
         self.process = self.socket = self.pc = None
         self.status = None
@@ -86,6 +89,15 @@ class Rig:
         shutil.copy(build + "/libifdpurse.so", contents + "/Linux")
         with open(base + "/ifd-purse.conf", "w") as f:
             f.write(self.settings)
+        if self.ports:
+            self.write_reader_conf()
+
+    def write_reader_conf(self):
+        """One record for each serial reader; LIBPATH ends a record, so it stands last."""
+        with open(base + "/conf/serial", "w") as f:
+            for name, device in self.ports.items():
+                f.write('FRIENDLYNAME "%s"\nDEVICENAME %s\nLIBPATH %s\n' %
+                        (name, device, build + "/libifdpurse-serial.so"))
 
     def start(self):
         command = unshare()
@@ -244,6 +256,7 @@ class Rig:
 
     def connect(self, protocols=winscard.T0 | winscard.T1, share=winscard.SHARE_SHARED, reader=READER):
         if share != winscard.SHARE_DIRECT:
+            self.pc.wait_readers(lambda names: reader in names)
             self.pc.wait_card(reader)
         return self.pc.connect(reader, protocols, share)
 
@@ -266,7 +279,7 @@ class Rig:
 
     def driver_log(self):
         """The lines that the driver wrote."""
-        return [line for line in self.log().splitlines() if "AET63 " in line or "ifd-purse" in line]
+        return [line for line in self.log().splitlines() if re.search("AET63 |ViVOpay [0-9/]|ifd-purse", line)]
 
     def wait_log(self, pattern, seconds=10, times=1):
         end = time.monotonic() + seconds
