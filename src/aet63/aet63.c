@@ -127,7 +127,8 @@ static enum result aet63_look(struct reader *reader, unsigned slot, deadline_t u
 static enum result aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
 {
     struct aet63 *a = aet63_of(reader);
-    enum result r = slot == 0 ? aet63_take_input(a) : R_SUCCESS;
+    deadline_t until = deadline_in(reader->settings->command_wait);
+    enum result r = slot == 0 ? aet63_take_input(a, until) : R_SUCCESS;
 
     *again_ms = READER_WATCH_NEVER;
     if (slot != 0 || r != R_SUCCESS)

@@ -145,7 +145,7 @@ static enum aet63_input hunt(struct aet63_decoder *d, uint8_t c)
 {
     if (c == AET63_STX) {
         begin_body(d);
-    } else if (c == AET63_NAK && d->last_nak) {
+    } else if (c == AET63_NAK && d->last_nak && !d->stray) { /* behind a stray ETX it would be padding */
         d->last_nak = false;
         return AET63_NAKED;
     } else {

@@ -118,8 +118,9 @@ enum result aet63_simple(struct aet63 *a, uint8_t instruction, const uint8_t *by
 /* GET_ACR_STAT into a->status. */
 enum result aet63_get_status(struct aet63 *a, deadline_t until);
 
-/* Takes what has come by itself, without waiting. R_SUCCESS, R_GONE, R_CANCELLED. */
-enum result aet63_take_input(struct aet63 *a);
+/* Takes what has come by itself, without waiting for more than the rest of a frame. A reader that still sends at `until`
+ * is out of step. R_SUCCESS, R_GONE, R_CANCELLED. */
+enum result aet63_take_input(struct aet63 *a, deadline_t until);
 
 /* Takes and drops all input until quiet_ms of silence; events are heeded. */
 enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until);

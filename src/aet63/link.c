@@ -171,12 +171,18 @@ enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until)
     }
 }
 
-enum result aet63_take_input(struct aet63 *a)
+enum result aet63_take_input(struct aet63 *a, deadline_t until)
 {
     struct transport *t = a->reader.transport;
     struct aet63_response m;
 
     while (!a->restarted && (t->ops->pending(t) || frame_open(a))) {
+        if (deadline_passed(until)) {
+            log_fault(a->reader.log, "the reader does not stop sending");
+            decoders_reset(a);
+            a->in_sync = false;
+            break;
+        }
         enum heard h = HEARD_NOTHING;
         enum result r = receive_chunk(a, &h, &m, deadline_in(a->reader.settings->frame_gap));
 
@@ -215,8 +221,12 @@ static enum result await_answer(struct aet63 *a, const struct aet63_request *q, 
             return R_COMM;
         if (r == R_SUCCESS && *h == HEARD_RESPONSE && m->header != AET63_HEADER && m->header != q->header)
             *h = HEARD_BROKEN;
-        if (r == R_SUCCESS && *h != HEARD_BROKEN)
+        if (r == R_SUCCESS && *h == HEARD_NAK && naks > 0)
+            return R_COMM; /* it refuses our NAK, not the command: that one it may have executed */
+        if (r == R_SUCCESS && *h != HEARD_BROKEN) {
+            a->in_sync = a->in_sync && naks == 0; /* each NAK may have brought an answer */
             return R_SUCCESS;
+        }
         if (r != R_SUCCESS && r != R_COMM)
             return r;
         log_fault(a->reader.log, "broken answer to command %02X", q->instruction);
@@ -226,6 +236,20 @@ static enum result await_answer(struct aet63 *a, const struct aet63_request *q, 
         if (r != R_SUCCESS)
             return r;
     }
+}
+
+/* Behind a NAK: a second one, if it came after the command had gone out again, would send it once more although the reader
+ * works on it; so the line has to be quiet first. R_COMM: an answer came, too, so the NAK proved nothing. */
+static enum result quiet_after_nak(struct aet63 *a, deadline_t until)
+{
+    struct aet63_response m;
+    enum heard h;
+    enum result r;
+
+    do
+        r = receive(a, &h, &m, deadline_min(until, deadline_in(a->reader.settings->resync_quiet)));
+    while (r == R_SUCCESS && h == HEARD_NAK && !a->restarted && !deadline_passed(until));
+    return r == R_TIMEOUT ? R_SUCCESS : r == R_SUCCESS ? R_COMM : r;
 }
 
 /* Sends q until it is not answered by NAK, and waits for the answer. No synchronisation, no repetition but after NAK. */
@@ -246,6 +270,9 @@ static enum result send_and_await(struct aet63 *a, const struct aet63_request *q
         log_fault(a->reader.log, "the reader refused the frame of command %02X (NAK)", q->instruction);
         if (q->n1 + q->n2 >= AET63_LONG_FORM)
             aet63_contradicted(a, 10, "a frame in the extended form was refused");
+        r = quiet_after_nak(a, until);
+        if (r != R_SUCCESS)
+            return r;
     }
     return R_COMM;
 }
@@ -366,7 +393,7 @@ static bool is_card_command(uint8_t instruction)
 /* Before a command goes out: input that waits is taken, a restart or a doubt is dealt with. */
 static enum result prepare(struct aet63 *a, uint8_t instruction, deadline_t until)
 {
-    enum result r = aet63_take_input(a);
+    enum result r = aet63_take_input(a, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
 
     if (r == R_SUCCESS && a->restarted) {
         r = reinitialise(a, until);
