@@ -50,5 +50,4 @@ void vivo_explain_encrypted(struct vivo *v)
 {
     log_fault(v->reader.log, "the reader returns encrypted data: it cannot serve as a PC/SC reader until data encryption is "
                              "switched off with ID TECH's tools; answered 69 82");
-    v->encrypted_told = true;
 }
