@@ -182,12 +182,26 @@ void device_cancel(struct device *d)
     d->reader->ops->cancel(d->reader);
 }
 
+/* What slot_status() tells of APDUs' sizes: asked while the device is ours, for the family's state may change at any time
+ * that it is not. */
+static void keep_sizes(struct device *d)
+{
+    for (unsigned i = 0; i < d->reader->slot_count; i++) {
+        size_t n = d->reader->ops->max_apdu_data(d->reader, i);
+
+        pthread_mutex_lock(&d->mutex);
+        d->slots[i].max_apdu_data = n;
+        pthread_mutex_unlock(&d->mutex);
+    }
+}
+
 /* Ends a call that had acquired the device: releases it and gives the result its final form. A failure may have left
  * the reader's state in doubt, so the pollers look at it. */
 static enum result finish(struct device *d, enum result r)
 {
     if (r == R_GONE)
         mark_gone(d);
+    keep_sizes(d);
     device_release(d);
     pthread_mutex_lock(&d->mutex);
     if (r == R_CANCELLED && d->gone)
@@ -700,8 +714,8 @@ void slot_status(struct slot *s, struct slot_status *st)
     st->in_session = s->in_session;
     st->gone = d->gone;
     st->protocol = s->protocol;
+    st->max_apdu_data = s->powered ? s->max_apdu_data : 0;
     pthread_mutex_unlock(&d->mutex);
-    st->max_apdu_data = st->powered ? d->reader->ops->max_apdu_data(d->reader, s->index) : 0;
 }
 
 bool slot_gone_first(struct slot *s, unsigned site)

@@ -32,6 +32,7 @@ struct slot {
     bool powered;
     bool in_session;   /* a client command was sent since the card was activated */
     int protocol;      /* what the card runs, 0 or 1 */
+    size_t max_apdu_data; /* of the powered card, as the family said at the end of the last call */
     bool protocol_set; /* pcscd has called SetProtocolParameters since the power-up */
     bool polling;      /* the polling function runs */
     bool watch_wanted; /* it waits for the device to become free */
