@@ -382,6 +382,7 @@ enum result slot_refuse(struct slot *s)
     struct device *d = s->device;
 
     pthread_mutex_lock(&d->mutex);
+    s->settled = deadline_in(REFUSAL_SETTLES_MS);
     if (presence_refuse(&s->presence))
         wake_locked(s);
     pthread_mutex_unlock(&d->mutex);
@@ -470,6 +471,8 @@ void slot_poll(struct slot *s, uintptr_t thread, unsigned timeout_ms)
 
     pthread_mutex_lock(&d->mutex);
     s->polling = true;
+    while (!d->cancelled && !s->presence.stop && !deadline_passed(s->settled))
+        sleep_locked(s, s->settled);
     if (!presence_enter(&s->presence, thread)) {
         while (!d->cancelled && !presence_due(&s->presence) && !deadline_passed(until)) {
             deadline_t again = watch_locked(s);

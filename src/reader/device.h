@@ -21,7 +21,14 @@
 #include "reader/reader.h"
 #include "reader/storage.h"
 
-enum { DEVICE_NAME_MAX = 512 };
+enum {
+    DEVICE_NAME_MAX = 512,
+    /* A call that answered "no card" is over for us when it returns, but pcscd marks the slot empty only after that, in the
+     * same thread. Did its polling thread see the card leave and come back in between, the mark would be the last word, and
+     * the card would stay unseen. So the polling function is not entered (and no latch ends) within this time of such an
+     * answer: a few instructions of the other thread, or what a loaded machine makes of them. */
+    REFUSAL_SETTLES_MS = 100
+};
 
 struct slot {
     struct device *device;
@@ -36,6 +43,7 @@ struct slot {
     bool protocol_set; /* pcscd has called SetProtocolParameters since the power-up */
     bool polling;      /* the polling function runs */
     bool watch_wanted; /* it waits for the device to become free */
+    deadline_t settled;  /* when the last "no card" has reached pcscd's books, see REFUSAL_SETTLES_MS */
     unsigned gone_told; /* bit mask of call sites that have answered "no such device" */
     unsigned power_ups;
     struct atr atr;    /* of the powered card */

@@ -34,7 +34,14 @@ enum step { /* where pcscd's event thread stands */
     DOWN_POWER
 };
 enum power { UNPOWERED, POWERED, GRACE, IN_USE };
-enum client { IDLE, UP_ASK, UP_DO, PROTOCOL, CONNECTED };
+enum client {
+    IDLE,
+    UP_ASK,
+    UP_DO,
+    PROTOCOL,
+    CONNECTED,
+    TOLD /* the driver has answered "no card"; pcscd's thread has yet to mark the slot empty */
+};
 
 struct world {
     struct presence p;
@@ -198,6 +205,8 @@ static bool event_step(struct world *w)
         event_powered(w, power_up(w));
         return true;
     case ENTER:
+        if (w->client == TOLD)
+            return false; /* REFUSAL_SETTLES_MS */
         w->step = presence_enter(&w->p, EVENT_THREAD) ? AFTER : INSIDE;
         if (w->step == INSIDE)
             ask_reader(w); /* watch() at entry */
@@ -267,10 +276,16 @@ static bool client_transmit(struct world *w)
     if (w->told_removed)
         return true;
     if (!transmit(w)) {
-        w->present = w->has_power = 0;
+        w->client = TOLD;
         return true;
     }
     return w->session == w->client_session;
+}
+
+static void client_told(struct world *w)
+{
+    w->present = w->has_power = 0;
+    w->client = CONNECTED;
 }
 
 static bool client_disconnect(struct world *w)
@@ -321,6 +336,9 @@ static bool client_step(struct world *w)
     case PROTOCOL:
         client_protocol(w);
         return true;
+    case TOLD:
+        client_told(w);
+        return true;
     default:
         return false;
     }
@@ -356,7 +374,7 @@ static bool rests_well(struct world w)
 {
     bool safe;
 
-    for (int i = 0; i < REST_STEPS && (w.client == UP_ASK || w.client == UP_DO || w.client == PROTOCOL); i++)
+    for (int i = 0; i < REST_STEPS && w.client != IDLE && w.client != CONNECTED; i++)
         (void)client_step(&w);
     while (event_has_lock(&w))
         (void)event_step(&w);
@@ -380,7 +398,7 @@ static bool rests_well(struct world w)
     if (w.client != CONNECTED)
         return false;
     safe = client_transmit(&w);
-    return safe && w.present;
+    return safe && w.client == CONNECTED;
 }
 
 static struct world *seen;
