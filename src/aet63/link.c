@@ -263,6 +263,7 @@ static enum result send_and_await(struct aet63 *a, const struct aet63_request *q
         size_t n = aet63_encode(q->header, q->instruction, q->part1, q->n1, q->part2, q->n2, a->text, sizeof a->text);
         enum result r = n ? t->ops->write(t, a->text, n, until) : R_INVALID;
 
+        explicit_bzero(a->text, n); /* a PIN may stand in it */
         if (r == R_SUCCESS)
             r = await_answer(a, q, &h, m, until);
         if (r != R_SUCCESS || h == HEARD_RESPONSE)

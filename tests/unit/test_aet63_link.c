@@ -193,6 +193,16 @@ static void padding_behind_a_lost_frame_is_no_nak(void **state)
     assert_int_equal(wire.apdus, 1);
 }
 
+/* The driver lives as long as the reader is plugged in; a PIN must not. */
+static void what_was_sent_is_wiped(void **state)
+{
+    (void)state;
+    wire.script[0][0] = ANSWER;
+    assert_int_equal(apdu(), R_SUCCESS);
+    for (size_t i = 0; i < sizeof a.text; i++)
+        assert_int_equal(a.text[i], 0);
+}
+
 static void a_reader_that_never_stops_sending_does_not_keep_us(void **state)
 {
     (void)state;
@@ -212,6 +222,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_nak_to_our_nak_is_no_proof, begin, end),
         cmocka_unit_test_setup_teardown(after_our_nak_the_line_is_in_doubt, begin, end),
         cmocka_unit_test_setup_teardown(padding_behind_a_lost_frame_is_no_nak, begin, end),
+        cmocka_unit_test_setup_teardown(what_was_sent_is_wiped, begin, end),
         cmocka_unit_test_setup_teardown(a_reader_that_never_stops_sending_does_not_keep_us, begin, end),
     };
 
