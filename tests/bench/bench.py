@@ -397,12 +397,15 @@ def aet63_rows(quick):
     latency("aet63", AET63, make, 20 if quick else 40, 25, 1 if quick else 5)
     idle_aet63(3 if quick else 10)
     with Bench("aet63:card=none") as b:
-        t = b.client("insert", AET63, rig.base + "/ctl", 5 if quick else 20, "echo-t0", "0 insert")
-        tell("AET63: insertion to ATR, median (longest)", "%.1f ms (%.1f)" % (float(t["median"]) / 1e3, float(t["max"]) / 1e3),
-             "≤ 20 ms beyond the reader's own time")
+        insertion(b, "AET63: insertion to ATR", AET63, "echo-t0", 5 if quick else 20, 0, "≤ 20 ms beyond the reader's own time")
         removal(b, "AET63", AET63, "echo-t0", 3 if quick else 10)
     memory("AET63", lambda: Bench("aet63:card=echo-t0"), AET63, 1 if quick else 5)
     instructions("AET63", make, AET63, "libifdpurse.so", 20, 120)
+
+
+def insertion(b, what, reader, card, times, pause, goal=""):
+    t = b.client("insert", reader, rig.base + "/ctl", times, card, "0 insert", pause)
+    tell(what + ", median (longest)", "%.1f ms (%.1f)" % (float(t["median"]) / 1e3, float(t["max"]) / 1e3), goal)
 
 
 def removal(b, what, reader, card, times):
@@ -441,9 +444,9 @@ def neo_rows(what, make, reader, quick):
     instructions(what, lambda **m: inserted(make(**m)), reader, "libifdpurse-serial.so" if what == "serial" else "libifdpurse.so",
                  20, 120)
     with make() as b:
-        t = b.client("insert", reader, rig.base + "/ctl", 5 if quick else 20, "iso:echo-t1", "0 insert")
-        tell("%s: card in the field to ATR, median (longest)" % what, "%.1f ms (%.1f)" % (float(t["median"]) / 1e3,
-                                                                                          float(t["max"]) / 1e3))
+        times = 5 if quick else 20
+        insertion(b, what + ": card in the field to ATR, field empty for a second", reader, "iso:echo-t1", times, 1000)
+        insertion(b, what + ": card in the field to ATR, just after another left", reader, "iso:echo-t1", times, 0)
         removal(b, what, reader, "iso:echo-t1", 3 if quick else 10)
 
 

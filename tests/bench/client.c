@@ -6,8 +6,8 @@
  *   client loop READER N                  N short APDUs, nothing printed: for counting what happens meanwhile
  *   client compare A B ROUNDS BLOCK       BLOCK APDUs to A, BLOCK to B, and so on: the median of each. Taking turns lets
  *                                         whatever else the machine does fall on both
- *   client insert READER CTL N CARD CMD   N times: CARD is put in (CMD sent to the simulator's control socket CTL), until
- *                                         its ATR is there
+ *   client insert READER CTL N CARD CMD PAUSE   N times: CARD is put in (CMD sent to the simulator's control socket CTL)
+ *                                         when the slot was empty for PAUSE milliseconds, until its ATR is there
  *   client remove READER CTL N CARD CMD   N times: the card is taken out while it works on an APDU, until the client hears of
  *                                         it; empty= how often the slot was empty at that moment
  * CMD is "INDEX insert": what stands before the card's name.
@@ -228,7 +228,7 @@ static int run_insert(char **argv)
 {
     char *reader = find_reader(argv[0]), request[512];
     int ctl = dial(argv[1]);
-    unsigned long times = number(argv[2]);
+    unsigned long times = number(argv[2]), pause = strtoul(argv[5], NULL, 10);
     double *v = calloc(times, sizeof *v);
 
     if (!v)
@@ -238,6 +238,7 @@ static int run_insert(char **argv)
         double begin;
 
         wait_state(reader, SCARD_STATE_EMPTY, SCARD_STATE_PRESENT);
+        usleep((useconds_t)pause * 1000);
         begin = now_us();
         ask(ctl, request);
         wait_card(reader);
@@ -318,7 +319,7 @@ int main(int argc, char **argv)
         int arguments;
         int (*run)(char **argv);
     } commands[] = {
-        {"loop", 2, run_loop}, {"compare", 4, run_compare}, {"insert", 5, run_insert}, {"remove", 5, run_remove}};
+        {"loop", 2, run_loop}, {"compare", 4, run_compare}, {"insert", 6, run_insert}, {"remove", 5, run_remove}};
     LONG rv;
 
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -331,6 +332,7 @@ int main(int argc, char **argv)
         SCardReleaseContext(context);
         return status;
     }
-    fputs("usage: client loop READER N | compare A B ROUNDS BLOCK | insert|remove READER CTL N CARD CMD\n", stderr);
+    fputs("usage: client loop READER N | compare A B ROUNDS BLOCK | insert READER CTL N CARD CMD PAUSE | "
+          "remove READER CTL N CARD CMD\n", stderr);
     return 2;
 }
