@@ -262,9 +262,10 @@ static enum result inventory(struct vivo *v, bool periodic, struct vivo_card *ca
     struct iso15693_search s = {.wanted = 1, .steps = IDLE_STEPS};
     struct looking l = {.v = v, .until = until, .periodic = periodic};
     struct iso15693_found found;
-    enum result r = iso15693_inventory(&s, look, &l, &found);
+    enum result r;
 
     v->vicinity.asked = clock_now();
+    r = iso15693_inventory(&s, look, &l, &found);
     if (r == R_SUCCESS || l.refused)
         count_refusals(v, l.refused, l.status);
     if (l.refused)
