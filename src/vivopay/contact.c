@@ -33,7 +33,6 @@ static bool take_atr(struct vivo *v, struct vivo_slot *s, const struct vivo_fram
     if (f->status == VIVO_OK && f->n > ATR_MAX)
         log_fault(v->reader.log, "an ATR of %zu bytes", f->n);
     s->present = s->fresh = card;
-    s->again = false;
     s->asked = clock_now();
     s->atr.len = 0;
     if (!card)
@@ -78,7 +77,7 @@ enum result vivo_contact_ask_all(struct vivo *v, deadline_t until)
     enum result r = R_SUCCESS;
 
     for (unsigned i = 0; i < v->reader.slot_count && r != R_GONE && r != R_CANCELLED; i++)
-        if (v->slot[i].kind != SLOT_CL && !v->slot[i].again && !deadline_passed(until))
+        if (v->slot[i].kind != SLOT_CL && !deadline_passed(until))
             r = ask(v, i, true, false, until);
     return r;
 }
@@ -91,7 +90,7 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
     enum result r = R_SUCCESS;
 
     *again_ms = READER_WATCH_NEVER;
-    if (s->session || (is_sam(s) && v->up && !s->again))
+    if (s->session || (is_sam(s) && v->up))
         return R_SUCCESS;
     if (now >= due && left == 0) {
         vivo_pace_take(&v->pace, now);
@@ -102,7 +101,7 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
         now = clock_now();
         left = 0;
     }
-    if (!is_sam(s) || !v->up || s->again) {
+    if (!is_sam(s) || !v->up) {
         unsigned ms = due <= now ? 0 : (unsigned)((due - now) / ns_per_ms + 1);
         *again_ms = ms > left ? ms : left + 1;
     }
@@ -174,7 +173,7 @@ enum result vivo_contact_failed(struct vivo *v, unsigned slot, deadline_t until)
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     if (s->present) /* 2C-12 was a reset: the session is over in any case */
-        vivo_card_taken(v, slot);
+        slot_lost(v->reader.device, slot);
     slot_wake(v->reader.device, slot);
     return R_NO_CARD;
 }

@@ -493,7 +493,7 @@ enum result vivo_field_failed(struct vivo *v, unsigned slot, deadline_t until)
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     if (f->present) /* a card is there, but not in the session that the client had */
-        vivo_card_taken(v, slot);
+        slot_lost(v->reader.device, slot);
     slot_wake(v->reader.device, slot);
     return R_NO_CARD;
 }

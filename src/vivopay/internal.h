@@ -84,7 +84,6 @@ struct vivo_slot {
     bool present; /* 2C-12 gave that ATR last time */
     bool fresh;   /* and no client command was sent since */
     int64_t asked;
-    bool again;   /* a SAM that has to be asked once more */
 };
 
 /* By which command a card was found, and is therefore polled again. */
@@ -356,11 +355,6 @@ void vivo_explain_encrypted(struct vivo *v);
 
 /* ---- vivopay.c ------------------------------------------------------------------------------------------------- */
 
-/* A card lost its session while a client was connected to it: gone for now, to be found again by a later poll, which the
- * pacing keeps a quarter of a second away (a contact card: a second). Not slot_lost(), which lets the card be there again at
- * once: pcscd notes "no card" for the slot only some time after our call has told it so, and if its polling thread has by
- * then seen the card leave and come back, it never hears of a card any more. */
-void vivo_card_taken(struct vivo *v, unsigned slot);
 /* Every card's session is lost: the reader restarted or left pass-through mode. */
 void vivo_sessions_lost(struct vivo *v);
 /* And nobody knows what is in the slots: all empty. */

@@ -122,9 +122,9 @@ void vivo_link_reset(struct vivo *v)
 /* In the middle of a frame, or behind what may have been one. */
 static bool frame_open(const struct vivo *v)
 {
-    if (v->hid)
-        return v->assembly.open;
-    return vivo_decoder_open(&v->decoder) || v->decoder.dropped >= VIVO_STRAY;
+    bool open = v->hid ? v->assembly.open : vivo_decoder_open(&v->decoder);
+
+    return open || v->decoder.dropped >= VIVO_STRAY;
 }
 
 /* Waits for one chunk. R_TIMEOUT: nothing by `until`; R_COMM: a frame broke off. */

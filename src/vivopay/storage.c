@@ -573,7 +573,8 @@ static enum result reselect(struct reader *reader, unsigned slot, deadline_t unt
     }
     r = compare(v, slot, &card);
     if (r == R_SUCCESS && !vivo_uid_is_fixed(&v->field.card)) { /* it may be another one with a random number */
-        vivo_card_taken(v, slot);
+        v->slot[slot].powered = v->slot[slot].session = false;
+        slot_lost(reader->device, slot);
         r = R_NO_CARD;
     }
     return r;

@@ -10,21 +10,6 @@
 
 /* ---- slots ----------------------------------------------------------------------------------------------------- */
 
-void vivo_card_taken(struct vivo *v, unsigned slot)
-{
-    struct vivo_slot *s = &v->slot[slot];
-
-    vivo_pace_take(&v->pace, clock_now());
-    if (s->kind == SLOT_CL) {
-        vivo_field_gone(v, slot);
-        return;
-    }
-    s->powered = s->session = s->fresh = s->present = false;
-    s->again = true;
-    s->asked = clock_now();
-    slot_observe(v->reader.device, slot, false);
-}
-
 void vivo_sessions_lost(struct vivo *v)
 {
     v->field.active = false;
@@ -35,7 +20,7 @@ void vivo_sessions_lost(struct vivo *v)
         s->powered = s->session = s->fresh = false;
         s->asked = 0;
         if (had)
-            vivo_card_taken(v, i);
+            slot_lost(v->reader.device, i);
     }
 }
 
