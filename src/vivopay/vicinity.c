@@ -20,6 +20,7 @@
 #include <string.h>
 #include "base/buf.h"
 #include "base/checksum.h"
+#include "reader/device.h"
 
 enum {
     RED_NONE = 0x00,
@@ -398,6 +399,10 @@ enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, unsigned *again_m
     *again_ms = ms_left(due);
     if (*again_ms > 0)
         return R_SUCCESS;
+    if (v->reader.device->slots[slot].storage.transparent.open) { /* the client alone talks to the card */
+        *again_ms = CHECK_EVERY_MS;
+        return R_SUCCESS;
+    }
     r = is_there(v, true, &v->slot[slot].powered, &there, deadline_in(v->reader.settings->reader_cap));
     if (r == R_GONE || r == R_CANCELLED)
         return r;

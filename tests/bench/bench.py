@@ -297,6 +297,22 @@ def idle_neo(what, make, reader, seconds):
             b.sim("0 remove")
 
 
+def idle_vicinity(seconds):
+    """What looking for ISO 15693 cards costs a reader whose field is empty, and how soon such a card is seen."""
+    for how in ("off", "auto", "on"):
+        what = "HID, iso15693 = %s: " % how
+        with Bench("neo:link=hid,iso15693=crc3309", null=True, settings="[0ACD:3530]\niso15693 = %s\n" % how) as b:
+            before, t = b.wire(), time.monotonic()
+            time.sleep(seconds)
+            after, t = b.wire(), time.monotonic() - t
+            polls, raw = after["polls"] - before["polls"], after.get("2C04", 0) - before.get("2C04", 0)
+            tell(what + "polls and inventories of an empty field, per second", "%.2f, %.2f" % (polls / t, raw / t),
+                 "≤ 4 frames")
+            tell(what + "wake-ups per second, idle, no card", wakes(b, seconds, 0))
+            if how != "off":
+                insertion(b, what + "tag in the field to ATR, field empty for a second", HID, "tag15693", 5, 1000)
+
+
 # ---- the wire, memory, instructions --------------------------------------------------------------------------------------
 
 
@@ -498,6 +514,7 @@ def main():
         else:
             lacks("serial", "the build has no serial handler")
         section("HID", neo_rows, "HID", lambda **m: Bench("neo:link=hid", null=True, **m), HID, quick)
+        section("ISO 15693", idle_vicinity, 3 if quick else 10)
         print_table()
     finally:
         if rig.Rig.current:

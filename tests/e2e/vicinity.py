@@ -183,6 +183,18 @@ def transparent():
             ("FF FE 04 00 02 02 2B 00", "00 0F" + UID + "36 35 1B 03 01 90 00"))
 
 
+@case("while a transparent session is open the card is left alone; when it ends its absence is noticed")
+def left_alone():
+    with vicinity(card=CARD) as r, r.card() as card:
+        run(card, ("FF C2 00 00 02 81 00 00", "C0 03 00 90 00 90 00"), (object_of("02 2B"), answer_of("00 0F" + UID + "0000 1B 03 01")))
+        asked, state = r.count("2C04"), r.pc.state(READER)[0]
+        r.pc.change_or_not(READER, state & ~2, 2500)  # nothing is to happen: presence is asked once a second otherwise
+        same("exchanges with the card", r.count("2C04"), asked)
+        run(card, ("FF C2 00 00 02 82 00 00", "C0 03 00 90 00 90 00"))
+        r.sim("0 remove")
+        r.pc.wait_empty(READER)
+
+
 @case("the recorded transcript of an ICODE SLI, APDU for APDU, the write included")
 def transcript():
     with vicinity(card="tag15693,uid=E00401008A5C982E") as r:
