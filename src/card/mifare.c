@@ -50,7 +50,7 @@ unsigned mifare_blocks_by_sak(uint8_t sak)
     return 0;
 }
 
-/* ---- access bits ------------------------------------------------------------------------------------------------- */
+/* ---- access bits ------------------------------------------------------------------------------------------------ */
 
 /* Byte 6: ~C2 ~C1, byte 7: C1 ~C3, byte 8: C3 C2; high nibble first, bit n of a nibble for group n of the sector. */
 static unsigned nibble(uint8_t byte, bool high)
@@ -60,9 +60,9 @@ static unsigned nibble(uint8_t byte, bool high)
 
 bool mifare_access_valid(const uint8_t access[3])
 {
-    return (nibble(access[1], true) ^ nibble(access[0], false)) == 0x0F &&  /* C1 */
-           (nibble(access[2], false) ^ nibble(access[0], true)) == 0x0F &&  /* C2 */
-           (nibble(access[2], true) ^ nibble(access[1], false)) == 0x0F;    /* C3 */
+    return (nibble(access[1], true) ^ nibble(access[0], false)) == 0x0F && /* C1 */
+           (nibble(access[2], false) ^ nibble(access[0], true)) == 0x0F && /* C2 */
+           (nibble(access[2], true) ^ nibble(access[1], false)) == 0x0F;   /* C3 */
 }
 
 unsigned mifare_allowed(const uint8_t access[3], unsigned block, enum mifare_use use)
@@ -82,7 +82,7 @@ unsigned mifare_allowed(const uint8_t access[3], unsigned block, enum mifare_use
     return conditions[c1 << 2 | c2 << 1 | c3][use];
 }
 
-/* ---- value blocks ------------------------------------------------------------------------------------------------ */
+/* ---- value blocks ----------------------------------------------------------------------------------------------- */
 
 void mifare_build_value(uint8_t block[MIFARE_BLOCK_SIZE], const struct mifare_value *v)
 {

@@ -22,19 +22,20 @@ bool mifare_is_trailer(unsigned block);
 /* Blocks of a card by its SAK (AN10833); 0: this SAK does not tell. */
 unsigned mifare_blocks_by_sak(uint8_t sak);
 
-/* ---- access bits ------------------------------------------------------------------------------------------------- */
+/* ---- access bits ------------------------------------------------------------------------------------------------ */
 
 enum mifare_use { MIFARE_READ, MIFARE_WRITE, MIFARE_INCREMENT, MIFARE_DECREMENT /* and transfer, and restore */ };
 enum { MIFARE_BY_A = 1, MIFARE_BY_B = 2 };
 
-/* Does each access bit contradict no complement of its own? A trailer of which this is not true blocks its sector for ever. */
+/* Does each access bit contradict no complement of its own? A trailer of which this is not true blocks its sector for
+ * ever. */
 bool mifare_access_valid(const uint8_t access[3]);
 
-/* Which keys may do that with a data block, by the (valid) access bytes of its sector: MIFARE_BY_A | MIFARE_BY_B, or 0: none
- * ever. */
+/* Which keys may do that with a data block, by the (valid) access bytes of its sector: MIFARE_BY_A | MIFARE_BY_B, or 0:
+ * none ever. */
 unsigned mifare_allowed(const uint8_t access[3], unsigned block, enum mifare_use use);
 
-/* ---- value blocks ------------------------------------------------------------------------------------------------ */
+/* ---- value blocks ----------------------------------------------------------------------------------------------- */
 
 struct mifare_value {
     int32_t value;

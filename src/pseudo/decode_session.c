@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Dialects made of data objects, and raw frames.
- *   FF C2 00 00 Lc objects [00]   manage session: 80 version, 81 start, 82 end, 83 / 84 field off / on, 5F46 wait (µs),   \
- *                                 FF6D / FF6E parameters                                                                |
- *   FF C2 00 01 Lc objects [00]   exchange: 90 flags, 91 / 92 valid bits, 5F46 time-out, 93 transmit, 94 receive,       | PC/SC
- *                                 95 transceive                                                                         | part 3,
- *   FF C2 00 02 Lc objects [00]   switch protocol: 8F protocol layer                                                    | amendment
- *   FF C2 00 03 Lc object [00]    value block: A0 increment, A1 decrement { 80 block, 81 amount low byte first }       /
- *   FF FE P1 P2 Lc frame Le       one frame (SpringCard): P1 00 APDU, 01 / 02 ISO 14443 A / B, 04 / 05 ISO 15693; P2 time-out
+ *   FF C2 00 00 Lc objects [00]   manage session: 80 version, 81 start, 82 end, 83 / 84 field off / on, 5F46 wait
+ *                                 (µs), FF6D / FF6E parameters
+ *   FF C2 00 01 Lc objects [00]   exchange: 90 flags, 91 / 92 valid bits, 5F46 time-out, 93 transmit, 94 receive,
+ *                                 95 transceive
+ *   FF C2 00 02 Lc objects [00]   switch protocol: 8F protocol layer
+ *   FF C2 00 03 Lc object [00]    value block: A0 increment, A1 decrement { 80 block, 81 amount low byte first }
+ *   FF FE P1 P2 Lc frame Le       one frame: P1 00 APDU, 01 / 02 ISO 14443 A / B, 04 / 05 ISO 15693; P2 time-out
+ * FF C2 is PC/SC part 3 with its amendment, FF FE is SpringCard's.
  *
- * Objects that are well-formed each become a step, also those that make no sense: the answer names the object that failed,
- * and those before it are carried out. What is no object at all refuses the whole command. These commands are answered in
- * objects whose length the client cannot know, and some must not run twice; a Le that is neither absent nor "all there
- * is" would lose the answer of a command that was carried out, so it is refused before.
+ * Objects that are well-formed each become a step, also those that make no sense: the answer names the object that
+ * failed, and those before it are carried out. What is no object at all refuses the whole command. These commands are
+ * answered in objects whose length the client cannot know, and some must not run twice; a Le that is neither absent nor
+ * "all there is" would lose the answer of a command that was carried out, so it is refused before.
  */
 #include "pseudo/decode.h"
 #include "pseudo/tlv.h"
@@ -25,10 +26,18 @@ static const struct object {
     uint16_t len;
     enum step_kind kind;
 } objects[] = {
-    {0, 0x80, 0, STEP_VERSION},   {0, 0x81, 0, STEP_START},   {0, 0x82, 0, STEP_END},
-    {0, 0x83, 0, STEP_RF_OFF},    {0, 0x84, 0, STEP_RF_ON},   {0, 0x5F46, 4, STEP_WAIT},
-    {1, 0x90, 2, STEP_FLAGS},     {1, 0x91, 1, STEP_TX_BITS}, {1, 0x92, 1, STEP_RX_BITS},
-    {1, 0x5F46, 4, STEP_TIMEOUT}, {1, 0x93, ANY_LENGTH, STEP_TRANSMIT}, {1, 0x95, ANY_LENGTH, STEP_TRANSCEIVE},
+    {0, 0x80, 0, STEP_VERSION},
+    {0, 0x81, 0, STEP_START},
+    {0, 0x82, 0, STEP_END},
+    {0, 0x83, 0, STEP_RF_OFF},
+    {0, 0x84, 0, STEP_RF_ON},
+    {0, 0x5F46, 4, STEP_WAIT},
+    {1, 0x90, 2, STEP_FLAGS},
+    {1, 0x91, 1, STEP_TX_BITS},
+    {1, 0x92, 1, STEP_RX_BITS},
+    {1, 0x5F46, 4, STEP_TIMEOUT},
+    {1, 0x93, ANY_LENGTH, STEP_TRANSMIT},
+    {1, 0x95, ANY_LENGTH, STEP_TRANSCEIVE},
     {2, 0x8F, 2, STEP_SELECT},
 };
 

@@ -3,10 +3,10 @@
  * What all operations on cards have in common: the way from a family's result to a status word, the card that has to be
  * selected again, and authentication.
  *
- * Authentication is the card's own: it holds for one sector, and only until the card is selected again or another sector
- * is authenticated. The family counts selections; an authentication is good as long as the count is the one that was
- * noted with it. The key is kept with it, for a card that refused a value command has to be asked what happened, and that
- * takes the key once more.
+ * Authentication is the card's own: it holds for one sector, and only until the card is selected again or another
+ * sector is authenticated. The family counts selections; an authentication is good as long as the count is the one that
+ * was noted with it. The key is kept with it, for a card that refused a value command has to be asked what happened,
+ * and that takes the key once more.
  */
 #include "pseudo/job.h"
 
@@ -30,8 +30,8 @@ static const struct {
     enum result result;
     uint16_t sw;
 } status_words[] = {
-    {R_CARD, SW_FAILED},    {R_NOT_SUPPORTED, SW_NOT_SUPPORTED}, {R_DENIED, SW_SECURITY},
-    {R_INVALID, SW_WRONG_DATA}, {R_SPACE, SW_LENGTH},
+    {R_CARD, SW_FAILED},  {R_NOT_SUPPORTED, SW_NOT_SUPPORTED}, {R_DENIED, SW_SECURITY}, {R_INVALID, SW_WRONG_DATA},
+    {R_SPACE, SW_LENGTH},
 };
 
 enum result job_reselect(struct job *j)
@@ -66,7 +66,8 @@ enum result job_result(struct job *j, enum result r)
     return r;
 }
 
-/* ---- authentication ------------------------------------------------------------------------------------------------ */
+/* ---- authentication ------------------------------------------------------------------------------------------------
+ */
 
 bool job_authenticated(const struct job *j, unsigned block)
 {

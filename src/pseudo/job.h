@@ -26,14 +26,16 @@ struct job {
     struct storage_session *session;
 };
 
-/* R_SUCCESS with j->a->sw set, or what storage.h lists: job_result() makes a status word or a result of the call of that. */
+/* R_SUCCESS with j->a->sw set, or what storage.h lists: job_result() makes a status word or a result of the call of
+ * that. */
 typedef enum result (*job_fn)(struct job *j);
 
-/* ---- job.c --------------------------------------------------------------------------------------------------------- */
+/* ---- job.c ---------------------------------------------------------------------------------------------------------
+ */
 
 /* The table of status words for what a family answers. R_SUCCESS: sw is set. Anything else ends the client's call. The
- * card is selected again where it refused or fell silent: then the next command works without lifting it, or the slot is
- * empty. */
+ * card is selected again where it refused or fell silent: then the next command works without lifting it, or the slot
+ * is empty. */
 enum result job_result(struct job *j, enum result r);
 
 /* An answer without data. */
@@ -58,7 +60,7 @@ enum result job_recover(struct job *j, unsigned block);
  * SW_NOT_ALLOWED (no key may). What the access bits do not tell is left to the card. */
 uint16_t job_may(const struct job *j, unsigned block, enum mifare_use use);
 
-/* ---- operations ------------------------------------------------------------------------------------------------------ */
+/* ---- operations ------------------------------------------------------------------------------------------------- */
 
 /* run_data.c */
 enum result run_get_data(struct job *j);

@@ -34,17 +34,17 @@ enum operation_kind {
     OP_GET_ATR,
     OP_GET_DATA, /* item */
     /* of a storage card */
-    OP_AUTHENTICATE, /* block, key_type, key_number */
-    OP_READ,         /* block, le */
-    OP_WRITE,        /* block, data */
-    OP_VALUE,        /* value_op, block, target, amount */
-    OP_VALUE_STORE,  /* block, amount: the value */
-    OP_VALUE_READ,   /* block */
-    OP_PURSE,        /* data: the reader's own purse command */
-    OP_VICINITY,     /* vicinity; data: the parameters of the command */
+    OP_AUTHENTICATE,  /* block, key_type, key_number */
+    OP_READ,          /* block, le */
+    OP_WRITE,         /* block, data */
+    OP_VALUE,         /* value_op, block, target, amount */
+    OP_VALUE_STORE,   /* block, amount: the value */
+    OP_VALUE_READ,    /* block */
+    OP_PURSE,         /* data: the reader's own purse command */
+    OP_VICINITY,      /* vicinity; data: the parameters of the command */
     OP_VICINITY_ITEM, /* vicinity.item */
     /* the transparent session */
-    OP_SESSION, /* steps */
+    OP_SESSION,     /* steps */
     OP_ENCAPSULATE, /* protocol, steps: one frame, without a session */
     OP_COUNT
 };

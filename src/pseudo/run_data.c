@@ -2,9 +2,10 @@
  *
  * What is known of the card, authentication, and plain blocks.
  *
- * Which block a length reaches differs by card: on MIFARE Classic a read or write ends with its sector, for the next one
- * takes another authentication; an NFC Forum type 2 tag gives four pages at a time and does not tell how many it has; an
- * ISO 15693 tag is one stretch of blocks. Everything is judged before anything is sent, so a refusal changes nothing.
+ * Which block a length reaches differs by card: on MIFARE Classic a read or write ends with its sector, for the next
+ * one takes another authentication; an NFC Forum type 2 tag gives four pages at a time and does not tell how many it
+ * has; an ISO 15693 tag is one stretch of blocks. Everything is judged before anything is sent, so a refusal changes
+ * nothing.
  */
 #include <string.h>
 
@@ -43,7 +44,8 @@ enum result run_get_data(struct job *j)
     return job_answer(j, SW_NOT_SUPPORTED);
 }
 
-/* ---- authentication ------------------------------------------------------------------------------------------------ */
+/* ---- authentication ------------------------------------------------------------------------------------------------
+ */
 
 static unsigned blocks_of_card(const struct job *j)
 {
@@ -79,7 +81,8 @@ enum result run_authenticate(struct job *j)
     return r == R_SUCCESS ? job_answer(j, SW_AUTH_REFUSED) : r;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------------------------------
+ */
 
 /* The block behind the last one that a read or write from `block` on can reach; 0: not known. */
 static unsigned end_of_reach(const struct job *j, unsigned block)
@@ -122,8 +125,8 @@ static uint16_t may_read(const struct job *j, unsigned first, unsigned count)
     return sw;
 }
 
-/* A type 2 tag that is read across its end begins again with page 0. Page 0 is known from the UID (three bytes and their
- * check byte), so the end shows in the data. How many of the four pages lie before it; 4: no end in sight. */
+/* A type 2 tag that is read across its end begins again with page 0. Page 0 is known from the UID (three bytes and
+ * their check byte), so the end shows in the data. How many of the four pages lie before it; 4: no end in sight. */
 static unsigned pages_before_wrap(const struct job *j, const uint8_t *data)
 {
     const uint8_t *u = j->facts.uid;
@@ -148,7 +151,8 @@ static enum result page_exists(struct job *j, unsigned page, bool *exists)
     return r;
 }
 
-/* The end that the data shows is believed only if the page behind it does not exist: any page may hold a copy of page 0. */
+/* The end that the data shows is believed only if the page behind it does not exist: any page may hold a copy of page
+ * 0. */
 static enum result find_end(struct job *j, unsigned first, const uint8_t *data)
 {
     unsigned n = pages_before_wrap(j, data);
@@ -244,7 +248,8 @@ enum result run_read(struct job *j)
     return sw == DECODED ? read_blocks(j, first, count) : job_answer(j, sw);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------- */
+/* ---- writing -------------------------------------------------------------------------------------------------------
+ */
 
 /* How many of the blocks hold the data, from the first on. */
 static enum result blocks_written(struct job *j, unsigned first, unsigned count, const uint8_t *data, unsigned *written)
@@ -316,9 +321,9 @@ enum result write_blocks(struct job *j, unsigned first, unsigned count, const ui
     return job_result(j, r);
 }
 
-/* Key A reads as zeros and key B mostly too, so a trailer cannot be compared with what was written. But whether the key that
- * is in use now is the new one, the card tells by accepting it, and the access bytes are readable. A trailer is written in one
- * go: if either of them differs from before and is as it should be, all of it was written. */
+/* Key A reads as zeros and key B mostly too, so a trailer cannot be compared with what was written. But whether the key
+ * that is in use now is the new one, the card tells by accepting it, and the access bytes are readable. A trailer is
+ * written in one go: if either of them differs from before and is as it should be, all of it was written. */
 static bool trailer_proven(struct job *j, const uint8_t old_key[STORAGE_KEY_SIZE], const uint8_t old_access[3],
                            const uint8_t *data, const uint8_t *key)
 {

@@ -91,8 +91,8 @@ enum result run_load_key(struct slot *slot, const struct operation *op, struct a
     return R_SUCCESS;
 }
 
-/* ACS: P2 has the final state of the lamps in bits 0 (red) and 1 (green), and in bits 2 and 3 whether to change them. What
- * blinks between is left out. The last of the four bytes says when to sound. */
+/* ACS: P2 has the final state of the lamps in bits 0 (red) and 1 (green), and in bits 2 and 3 whether to change them.
+ * What blinks between is left out. The last of the four bytes says when to sound. */
 enum result run_led(struct job *j)
 {
     const uint8_t p2 = j->op->target, *d = j->op->data;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The transparent session: frames to the card as the client makes them. Steps are carried out one after the other until one
- * fails; the answer says which.
+ * The transparent session: frames to the card as the client makes them. Steps are carried out one after the other until
+ * one fails; the answer says which.
  *
  *   C0 03 nn SW1 SW2   nn: the step that failed, counted from 1; 00: none
  *   92 01 bits         valid bits of the last byte received, 00: all
@@ -27,7 +27,7 @@ struct transcript {
 /* A step gives R_SUCCESS and a status word in *sw, or a result that ends the call. */
 typedef enum result (*step_fn)(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw);
 
-/* ---- steps of "manage session" --------------------------------------------------------------------------------------- */
+/* ---- steps of "manage session" ---------------------------------------------------------------------------------- */
 
 static enum result done(uint16_t *sw, uint16_t value)
 {
@@ -134,7 +134,7 @@ static enum result do_wait(struct job *j, const struct step *s, struct transcrip
     return device_pause(j->slot->device, end);
 }
 
-/* ---- "switch protocol" ----------------------------------------------------------------------------------------------- */
+/* ---- "switch protocol" ------------------------------------------------------------------------------------------ */
 
 static enum result do_select(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
@@ -162,7 +162,7 @@ static enum result do_select(struct job *j, const struct step *s, struct transcr
     return done(sw, SW_DONE);
 }
 
-/* ---- "exchange" ------------------------------------------------------------------------------------------------------ */
+/* ---- "exchange" ------------------------------------------------------------------------------------------------- */
 
 static enum result do_flags(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
@@ -239,13 +239,13 @@ static enum result do_transceive(struct job *j, const struct step *s, struct tra
     return r;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static const step_fn steps[STEP_COUNT] = {
-    [STEP_BAD] = do_bad,           [STEP_VERSION] = do_version, [STEP_START] = do_start,
-    [STEP_END] = do_end,           [STEP_RF_OFF] = do_rf_off,   [STEP_RF_ON] = do_rf_on,
-    [STEP_WAIT] = do_wait,         [STEP_SELECT] = do_select,   [STEP_FLAGS] = do_flags,
-    [STEP_TX_BITS] = do_tx_bits,   [STEP_RX_BITS] = do_rx_bits, [STEP_TIMEOUT] = do_timeout,
+    [STEP_BAD] = do_bad,           [STEP_VERSION] = do_version,       [STEP_START] = do_start,
+    [STEP_END] = do_end,           [STEP_RF_OFF] = do_rf_off,         [STEP_RF_ON] = do_rf_on,
+    [STEP_WAIT] = do_wait,         [STEP_SELECT] = do_select,         [STEP_FLAGS] = do_flags,
+    [STEP_TX_BITS] = do_tx_bits,   [STEP_RX_BITS] = do_rx_bits,       [STEP_TIMEOUT] = do_timeout,
     [STEP_TRANSMIT] = do_transmit, [STEP_TRANSCEIVE] = do_transceive,
 };
 

@@ -3,11 +3,11 @@
  * Value blocks: money.
  *
  * A value command is executed at most once, and never reported as done unless it was. The block is read first: a block
- * that is no value block, and a result beyond the range, are refused before anything changes, and what the block must hold
- * afterwards is known. If then the answer of the command does not come, or says that the card refused, the card is asked:
- * the new value means done, the old one unchanged, and anything else, or no answer, is said to be unknown. A card that
- * refused forgets its selection, so the question takes a new selection and the same key once more; the client's
- * authentication ends with that.
+ * that is no value block, and a result beyond the range, are refused before anything changes, and what the block must
+ * hold afterwards is known. If then the answer of the command does not come, or says that the card refused, the card is
+ * asked: the new value means done, the old one unchanged, and anything else, or no answer, is said to be unknown. A
+ * card that refused forgets its selection, so the question takes a new selection and the same key once more; the
+ * client's authentication ends with that.
  */
 #include <string.h>
 
@@ -31,7 +31,8 @@ static const char *name_of(enum storage_value_op op)
     return names[op];
 }
 
-/* ---- checks -------------------------------------------------------------------------------------------------------- */
+/* ---- checks --------------------------------------------------------------------------------------------------------
+ */
 
 static uint16_t check_block(const struct job *j, unsigned block)
 {
@@ -87,7 +88,8 @@ static enum result prepare(struct job *j, struct change *c, uint16_t *sw)
     return R_SUCCESS;
 }
 
-/* ---- what became of it --------------------------------------------------------------------------------------------- */
+/* ---- what became of it ---------------------------------------------------------------------------------------------
+ */
 
 static enum outcome judge(const struct change *c, const uint8_t now[MIFARE_BLOCK_SIZE])
 {
@@ -204,7 +206,8 @@ enum result run_value_read(struct job *j)
     return job_answer(j, SW_DONE);
 }
 
-/* ---- several at once ----------------------------------------------------------------------------------------------- */
+/* ---- several at once -----------------------------------------------------------------------------------------------
+ */
 
 /* The keys in the data have replaced the reader's, whether all of it was carried out or not. */
 static void take_own_keys(struct job *j, bool succeeded)

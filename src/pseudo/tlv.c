@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Data objects; tlv.h says which. The indefinite length and lengths above FFFF have no use in a command of this size and
- * are refused like any other malformed object.
+ * Data objects; tlv.h says which. The indefinite length and lengths above FFFF have no use in a command of this size
+ * and are refused like any other malformed object.
  */
 #include "pseudo/tlv.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Data objects (BER-TLV) of the transparent session. Pure and bounded: an object is handed out only if all of it is there.
- * Tags have one byte, or two (5F46, FF6D); lengths one to three (up to FFFF).
+ * Data objects (BER-TLV) of the transparent session. Pure and bounded: an object is handed out only if all of it is
+ * there. Tags have one byte, or two (5F46, FF6D); lengths one to three (up to FFFF).
  */
 #ifndef PURSE_TLV_H
 #define PURSE_TLV_H

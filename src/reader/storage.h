@@ -1,36 +1,37 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * What a family of readers can do with cards that have no APDUs: MIFARE Classic, Ultralight and NTAG, FeliCa, ISO 15693.
- * src/pseudo/ decides what a client's class-FF command means and what must not happen; a family carries the single steps
- * out. A new family fills in this table from this header alone. Every function but facts may be NULL: the reader has no
- * such thing (6A 81).
+ * What a family of readers can do with cards that have no APDUs: MIFARE Classic, Ultralight and NTAG, FeliCa, ISO
+ * 15693. src/pseudo/ decides what a client's class-FF command means and what must not happen; a family carries the
+ * single steps out. A new family fills in this table from this header alone. Every function but facts may be NULL: the
+ * reader has no such thing (6A 81).
  *
  * Who calls. All functions are called with the device acquired (reader.h) and, but for indicate(), with a powered
  * card in the slot; a whole client command, however many functions it takes, runs under one acquisition
  * (slot_operate in device.h). `until` is the deadline of the client's command.
  *
- * Units. A block is what facts() says: its size in bytes, numbered from 0 (MIFARE Classic 16; Ultralight and NTAG: a page of
- * 4; ISO 15693: as the tag says). Lengths are bytes. Amounts and values are the numbers themselves, not their bytes.
- * Key types are the card's own command codes, 60 for A and 61 for B. Buffers belong to the caller and are not kept.
+ * Units. A block is what facts() says: its size in bytes, numbered from 0 (MIFARE Classic 16; Ultralight and NTAG: a
+ * page of 4; ISO 15693: as the tag says). Lengths are bytes. Amounts and values are the numbers themselves, not their
+ * bytes. Key types are the card's own command codes, 60 for A and 61 for B. Buffers belong to the caller and are not
+ * kept.
  *
  * At most once. authenticate(), write(), value(), purse() and exchange() send what changes the card once per call, and
- * again only when the reader proved that it had not been executed. read() may repeat itself. It is the caller who finds out
- * what became of a command whose answer was lost.
+ * again only when the reader proved that it had not been executed. read() may repeat itself. It is the caller who finds
+ * out what became of a command whose answer was lost.
  *
  * Results.
- *   R_SUCCESS       done, as the card or the reader said
- *   R_CARD          the card refused, or the reader says that the operation failed. A MIFARE card is halted by that: nothing
- *                   but reselect() is called next. Whether something was changed is not certain.
- *   R_NO_CARD       the card did not answer. The device was told nothing yet: reselect() finds out.
- *   R_TIMEOUT, R_COMM   the reader's answer was lost or broken and the line is in order again (or will be at the next
- *                   command): the card keeps its state, and whether the command ran is not known
- *   R_PROTOCOL      the reader had left the mode in which it serves cards; it was put back, the card lost its session, and
- *                   slot_lost was called
- *   R_NOT_SUPPORTED this reader or this card has no such thing; nothing was done
- *   R_DENIED        the reader keeps the data to itself (an encrypting reader)
- *   R_INVALID       the request does not fit; nothing was done
- *   R_SPACE         it is longer than the reader can take; nothing was done
- *   R_GONE, R_CANCELLED  as in reader.h
+ *   R_SUCCESS             done, as the card or the reader said
+ *   R_CARD                the card refused, or the reader says that the operation failed. A MIFARE card is halted by
+ *                         that: nothing but reselect() is called next. Whether something was changed is not certain.
+ *   R_NO_CARD             the card did not answer. The device was told nothing yet: reselect() finds out.
+ *   R_TIMEOUT, R_COMM     the reader's answer was lost or broken and the line is in order again (or will be at the next
+ *                         command): the card keeps its state, and whether the command ran is not known
+ *   R_PROTOCOL            the reader had left the mode in which it serves cards; it was put back, the card lost its
+ *                         session, and slot_lost was called
+ *   R_NOT_SUPPORTED       this reader or this card has no such thing; nothing was done
+ *   R_DENIED              the reader keeps the data to itself (an encrypting reader)
+ *   R_INVALID             the request does not fit; nothing was done
+ *   R_SPACE               it is longer than the reader can take; nothing was done
+ *   R_GONE, R_CANCELLED   as in reader.h
  */
 #ifndef PURSE_STORAGE_H
 #define PURSE_STORAGE_H
@@ -44,13 +45,7 @@
 
 struct reader;
 
-enum {
-    STORAGE_UID_MAX = 10,
-    STORAGE_ATS_MAX = 254,
-    STORAGE_KEY_SIZE = 6,
-    STORAGE_KEYS = 256,
-    STORAGE_ERROR_MAX = 2
-};
+enum { STORAGE_UID_MAX = 10, STORAGE_ATS_MAX = 254, STORAGE_KEY_SIZE = 6, STORAGE_KEYS = 256, STORAGE_ERROR_MAX = 2 };
 
 enum storage_kind {
     STORAGE_NONE,       /* nothing is known of it, or not a contactless card */
@@ -58,8 +53,8 @@ enum storage_kind {
     STORAGE_MIFARE,     /* Classic: 1K, 4K, Mini, and what behaves like one */
     STORAGE_ULTRALIGHT, /* NFC Forum type 2: Ultralight, NTAG */
     STORAGE_FELICA,
-    STORAGE_VICINITY,   /* ISO 15693 */
-    STORAGE_OTHER       /* ATR, UID and raw exchange are all there is */
+    STORAGE_VICINITY, /* ISO 15693 */
+    STORAGE_OTHER     /* ATR, UID and raw exchange are all there is */
 };
 
 /* What is known of the card. */
@@ -72,10 +67,10 @@ struct storage_facts {
     size_t ats_len;               /* 0: not known */
     uint8_t sak, atqa[2];         /* atqa as received: low byte first */
     bool sak_known, atqa_known;
-    uint8_t ss;                   /* PC/SC part 3: standard and name */
+    uint8_t ss; /* PC/SC part 3: standard and name */
     uint16_t nn;
-    unsigned block_size;          /* 0: it has no blocks that read() knows */
-    unsigned block_count;         /* 0: not known */
+    unsigned block_size;  /* 0: it has no blocks that read() knows */
+    unsigned block_count; /* 0: not known */
     /* Another number whenever the card was selected anew, and so has forgotten every authentication. */
     int64_t selection;
 };
@@ -123,12 +118,13 @@ enum storage_rf_error { RF_CRC = 0x01, RF_COLLISION = 0x02, RF_PARITY = 0x04, RF
 
 /* A sign for people: -1 leaves a lamp as it is. */
 struct storage_signal {
-    int red, green;  /* 0 off, 1 on */
-    unsigned beeps;  /* 0 … 4 */
+    int red, green; /* 0 off, 1 on */
+    unsigned beeps; /* 0 … 4 */
 };
 
 struct storage_ops {
-    /* What is known of the slot's card. No I/O. R_NO_CARD: there is none. R_NOT_SUPPORTED: not a slot for such cards. */
+    /* What is known of the slot's card. No I/O. R_NO_CARD: there is none. R_NOT_SUPPORTED: not a slot for such cards.
+     */
     enum result (*facts)(struct reader *r, unsigned slot, struct storage_facts *f);
 
     /* MIFARE: makes the card accept a key for the block's sector, and proves it by a read of the sector's trailer.
@@ -137,9 +133,10 @@ struct storage_ops {
     enum result (*authenticate)(struct reader *r, unsigned slot, unsigned block, uint8_t key_type,
                                 const uint8_t key[STORAGE_KEY_SIZE], uint8_t access[3], deadline_t until);
 
-    /* Reads `count` ≥ 1 blocks from `first` on into out (count * block size). MIFARE: all in the authenticated sector, its
-     * trailer included; Ultralight: as the card gives them, wrapping where it wraps, count ≤ 4. */
-    enum result (*read)(struct reader *r, unsigned slot, unsigned first, unsigned count, uint8_t *out, deadline_t until);
+    /* Reads `count` ≥ 1 blocks from `first` on into out (count * block size). MIFARE: all in the authenticated sector,
+     * its trailer included; Ultralight: as the card gives them, wrapping where it wraps, count ≤ 4. */
+    enum result (*read)(struct reader *r, unsigned slot, unsigned first, unsigned count, uint8_t *out,
+                        deadline_t until);
 
     /* Writes `count` ≥ 1 blocks. MIFARE: in one sector, a trailer only alone. */
     enum result (*write)(struct reader *r, unsigned slot, unsigned first, unsigned count, const uint8_t *data,
@@ -151,8 +148,8 @@ struct storage_ops {
 
     /* The reader's own purse command with several function blocks (pseudo/purse.h says in which format; it was
      * checked). R_CARD: error holds error_len bytes that tell which block failed, and why. */
-    enum result (*purse)(struct reader *r, unsigned slot, const uint8_t *data, size_t n, uint8_t error[STORAGE_ERROR_MAX],
-                         size_t *error_len, deadline_t until);
+    enum result (*purse)(struct reader *r, unsigned slot, const uint8_t *data, size_t n,
+                         uint8_t error[STORAGE_ERROR_MAX], size_t *error_len, deadline_t until);
 
     /* One frame, raw. R_NO_CARD: no answer within the time-out, which is a result and not the end of the card's
      * session. R_CARD: an answer that was damaged, x->rf_errors tells how. */
@@ -166,15 +163,16 @@ struct storage_ops {
     enum result (*select)(struct reader *r, unsigned slot, enum storage_protocol protocol, unsigned layer, uint8_t *sak,
                           deadline_t until);
 
-    /* After R_CARD or R_NO_CARD: selects the slot's card again, every authentication forgotten. R_SUCCESS: it is the same card,
-     * by its fixed UID. R_NO_CARD: none, or another, or one that cannot be told; slot_observe or slot_lost was called. */
+    /* After R_CARD or R_NO_CARD: selects the slot's card again, every authentication forgotten. R_SUCCESS: it is the
+     * same card, by its fixed UID. R_NO_CARD: none, or another, or one that cannot be told; slot_observe or slot_lost
+     * was called. */
     enum result (*reselect)(struct reader *r, unsigned slot, deadline_t until);
 
     /* Lamps and buzzer. Touches no card; none needs to be there. */
     enum result (*indicate)(struct reader *r, const struct storage_signal *s, deadline_t until);
 };
 
-/* ---- what class FF keeps with the device ----------------------------------------------------------------------------- */
+/* ---- what class FF keeps with the device ------------------------------------------------------------------------ */
 
 /* The keys that clients have loaded. Memory only; wiped with the device. Guarded by the device's mutex. */
 struct storage_keys {
@@ -182,8 +180,8 @@ struct storage_keys {
     bool loaded[STORAGE_KEYS];
 };
 
-/* The client's session with the card, as class FF sees it. Used with the device acquired; a new one, wiped, for each power-up
- * of the card. Authentications are good only as long as the card's selection is the one noted with them. */
+/* The client's session with the card, as class FF sees it. Used with the device acquired; a new one, wiped, for each
+ * power-up of the card. Authentications are good only as long as the card's selection is the one noted with them. */
 struct storage_session {
     unsigned power_up; /* the slot's count of power-ups that it belongs to */
     struct {
@@ -203,7 +201,7 @@ struct storage_session {
         bool field_off, reselect; /* what the client did to the card's selection */
     } transparent;
     struct iso15693_card vicinity; /* of such a card: its state, and what it was found to lack */
-    unsigned pages; /* of a type 2 tag, found out by reading past the end; 0: not known */
+    unsigned pages;                /* of a type 2 tag, found out by reading past the end; 0: not known */
 };
 
 #endif

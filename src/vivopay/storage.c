@@ -5,13 +5,14 @@
  *   2C-06 authenticate, 2C-07 read blocks, 2C-08 write blocks, 2C-0A ePurse: MIFARE Classic, and 07 / 08 Ultralight
  *   2C-04 raw exchange, 2C-44 raw FeliCa frame, 2C-03 APDU: the transparent session
  *
- * 2C-06 only stores a key; whether the card accepts it shows at the next read or write, so the proof is a read of the sector's
- * trailer, which any key that is good for anything may read. The reader's commands for several blocks leave trailers
- * out without counting them, so none is ever sent that would cross one: trailers go singly, in their place.
+ * 2C-06 only stores a key; whether the card accepts it shows at the next read or write, so the proof is a read of the
+ * sector's trailer, which any key that is good for anything may read. The reader's commands for several blocks leave
+ * trailers out without counting them, so none is ever sent that would cross one: trailers go singly, in their place.
  *
- * Every command here belongs to the session of the powered card (only_while): if the session is lost meanwhile, the link does
- * not send it. Results are those of reader/storage.h: the link's R_NO_CARD (session lost, the device knows) becomes
- * R_PROTOCOL; a status that says that the card was silent becomes R_NO_CARD, and nothing more is done about it here.
+ * Every command here belongs to the session of the powered card (only_while): if the session is lost meanwhile, the
+ * link does not send it. Results are those of reader/storage.h: the link's R_NO_CARD (session lost, the device knows)
+ * becomes R_PROTOCOL; a status that says that the card was silent becomes R_NO_CARD, and nothing more is done about it
+ * here.
  */
 #include "vivopay/storage.h"
 
@@ -44,15 +45,16 @@ enum {
     VICINITY_WAIT_US = 20000 /* a write may take that long */
 };
 
-/* ---- one command --------------------------------------------------------------------------------------------------- */
+/* ---- one command ---------------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     enum vivo_outcome outcome;
     enum result result;
 } results[] = {
-    {OUTCOME_DONE, R_SUCCESS},          {OUTCOME_ABSENT, R_NOT_SUPPORTED}, {OUTCOME_WRONG, R_INVALID},
-    {OUTCOME_BLOCKED, R_DENIED},        {OUTCOME_NO_ANSWER, R_NO_CARD},    {OUTCOME_FAILED, R_CARD},
-    {OUTCOME_WRONG_MODE, R_PROTOCOL},   {OUTCOME_TOO_LONG, R_SPACE},       {OUTCOME_BROKEN, R_COMM},
+    {OUTCOME_DONE, R_SUCCESS},        {OUTCOME_ABSENT, R_NOT_SUPPORTED}, {OUTCOME_WRONG, R_INVALID},
+    {OUTCOME_BLOCKED, R_DENIED},      {OUTCOME_NO_ANSWER, R_NO_CARD},    {OUTCOME_FAILED, R_CARD},
+    {OUTCOME_WRONG_MODE, R_PROTOCOL}, {OUTCOME_TOO_LONG, R_SPACE},       {OUTCOME_BROKEN, R_COMM},
 };
 
 static enum result result_of(struct vivo *v, uint8_t status)
@@ -75,7 +77,8 @@ static enum result result_of(struct vivo *v, uint8_t status)
     return r;
 }
 
-static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *q, struct vivo_frame *f, deadline_t until)
+static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *q, struct vivo_frame *f,
+                            deadline_t until)
 {
     struct vivo_slot *s = &v->slot[slot];
     enum result r;
@@ -91,7 +94,7 @@ static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *
     return r == R_NO_CARD ? R_PROTOCOL : r;
 }
 
-/* ---- what is known of the card --------------------------------------------------------------------------------------- */
+/* ---- what is known of the card ---------------------------------------------------------------------------------- */
 
 static enum storage_kind kind_of(const struct vivo *v)
 {
@@ -160,7 +163,7 @@ static enum result get_facts(struct reader *r, unsigned slot, struct storage_fac
     return R_SUCCESS;
 }
 
-/* ---- blocks ----------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 /* The first byte of 2C-07 and 2C-08: the card's type as the poll told it, also 07 (§5.7), and how many blocks. */
 static uint8_t type_and_count(const struct vivo *v, unsigned count)
@@ -193,7 +196,8 @@ static enum result read_once(struct vivo *v, unsigned slot, unsigned first, size
     return R_SUCCESS;
 }
 
-static enum result read_mifare(struct vivo *v, unsigned slot, unsigned first, unsigned count, uint8_t *out, deadline_t until)
+static enum result read_mifare(struct vivo *v, unsigned slot, unsigned first, unsigned count, uint8_t *out,
+                               deadline_t until)
 {
     enum result r = R_SUCCESS;
 
@@ -225,14 +229,15 @@ static enum result read_blocks(struct reader *reader, unsigned slot, unsigned fi
     case STORAGE_ULTRALIGHT:
         if (n > COUNT_MAX * MIFARE_BLOCK_SIZE)
             return R_INVALID;
-        return read_once(v, slot, first, (n + MIFARE_BLOCK_SIZE - 1) / MIFARE_BLOCK_SIZE * MIFARE_BLOCK_SIZE, out, n, until);
+        return read_once(v, slot, first, (n + MIFARE_BLOCK_SIZE - 1) / MIFARE_BLOCK_SIZE * MIFARE_BLOCK_SIZE, out, n,
+                         until);
     default:
         return R_NOT_SUPPORTED;
     }
 }
 
-static enum result write_blocks(struct reader *reader, unsigned slot, unsigned first, unsigned count, const uint8_t *data,
-                                deadline_t until)
+static enum result write_blocks(struct reader *reader, unsigned slot, unsigned first, unsigned count,
+                                const uint8_t *data, deadline_t until)
 {
     struct vivo *v = vivo_of(reader);
     enum storage_kind kind = kind_of(v);
@@ -253,8 +258,8 @@ static enum result authenticate(struct reader *reader, unsigned slot, unsigned b
 {
     struct vivo *v = vivo_of(reader);
     const uint8_t head[] = {(uint8_t)block, key_type == 0x60 ? 1 : 2};
-    struct vivo_request q = {.sub = SUB_AUTHENTICATE, .part1 = head, .n1 = sizeof head, .part2 = key,
-                             .n2 = STORAGE_KEY_SIZE};
+    struct vivo_request q = {
+        .sub = SUB_AUTHENTICATE, .part1 = head, .n1 = sizeof head, .part2 = key, .n2 = STORAGE_KEY_SIZE};
     uint8_t trailer[MIFARE_BLOCK_SIZE];
     struct vivo_frame f;
     enum result r;
@@ -268,7 +273,7 @@ static enum result authenticate(struct reader *reader, unsigned slot, unsigned b
     return r == R_NO_CARD ? R_CARD : r; /* a wrong key shows by either status: a card that refuses a key is mute */
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------------ */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 static enum result purse_command(struct reader *reader, unsigned slot, const uint8_t *data, size_t n,
                                  uint8_t error[STORAGE_ERROR_MAX], size_t *error_len, deadline_t until)
@@ -285,9 +290,10 @@ static enum result purse_command(struct reader *reader, unsigned slot, const uin
     return r;
 }
 
-/* The reader's value function changes a block in place; a result that goes to another block is a copy there and a change of the
- * copy, in one command, in this order. */
-static enum result change_value(struct reader *reader, unsigned slot, const struct storage_value *value, deadline_t until)
+/* The reader's value function changes a block in place; a result that goes to another block is a copy there and a
+ * change of the copy, in one command, in this order. */
+static enum result change_value(struct reader *reader, unsigned slot, const struct storage_value *value,
+                                deadline_t until)
 {
     bool copy = value->target != value->block || value->op == VALUE_COPY, change = value->op != VALUE_COPY;
     uint8_t data[16], error[STORAGE_ERROR_MAX];
@@ -295,7 +301,8 @@ static enum result change_value(struct reader *reader, unsigned slot, const stru
     size_t error_len;
     enum result r;
 
-    wbuf_u8(&w, (value->op == VALUE_INCREMENT ? HEAD_INCREMENT : 0U) | HEAD_MIFARE | ((unsigned)copy + (unsigned)change));
+    wbuf_u8(&w,
+            (value->op == VALUE_INCREMENT ? HEAD_INCREMENT : 0U) | HEAD_MIFARE | ((unsigned)copy + (unsigned)change));
     if (copy) {
         wbuf_u8(&w, value->target);
         wbuf_u8(&w, FUNCTION_BACKUP);
@@ -313,10 +320,20 @@ static enum result change_value(struct reader *reader, unsigned slot, const stru
     return r;
 }
 
-/* ---- raw frames -------------------------------------------------------------------------------------------------------- */
+/* ---- raw frames ------------------------------------------------------------------------------------------------- */
 
-enum { USUAL_ETU = 0x2968, ETU_NS = 9440, NO_FILTER = 0x01, TX_BITS_SHIFT = 2, RED_PARITY = 0x01, RED_ODD = 0x02,
-       RED_TX_CRC = 0x04, RED_RX_CRC = 0x08, RED_ISO3309 = 0x20, PCD_ACCESS = 0xEA };
+enum {
+    USUAL_ETU = 0x2968,
+    ETU_NS = 9440,
+    NO_FILTER = 0x01,
+    TX_BITS_SHIFT = 2,
+    RED_PARITY = 0x01,
+    RED_ODD = 0x02,
+    RED_TX_CRC = 0x04,
+    RED_RX_CRC = 0x08,
+    RED_ISO3309 = 0x20,
+    PCD_ACCESS = 0xEA
+};
 
 /* What the reader's front end says of an answer (IDG p288-289). */
 static const struct {
@@ -324,16 +341,11 @@ static const struct {
     enum result result;
     uint8_t rf_errors;
 } pcd_results[] = {
-    {PCD_OK, R_SUCCESS, 0},
-    {PCD_NO_TAG, R_NO_CARD, 0},
-    {PCD_TIMEOUT, R_NO_CARD, 0},
+    {PCD_OK, R_SUCCESS, 0},     {PCD_NO_TAG, R_NO_CARD, 0}, {PCD_TIMEOUT, R_NO_CARD, 0},
     {PCD_ACCESS, R_SUCCESS, 0}, /* a refusal of four bits, which is an answer */
-    {PCD_CRC, R_CARD, RF_CRC},
-    {0xFB, R_CARD, RF_PARITY},
-    {0xE8, R_CARD, RF_COLLISION},
-    {0xEB, R_CARD, RF_FRAMING},
-    {0xF4, R_CARD, RF_FRAMING}, /* byte count */
-    {0xF5, R_CARD, RF_FRAMING}, /* bit count */
+    {PCD_CRC, R_CARD, RF_CRC},  {0xFB, R_CARD, RF_PARITY},  {0xE8, R_CARD, RF_COLLISION},
+    {0xEB, R_CARD, RF_FRAMING}, {0xF4, R_CARD, RF_FRAMING}, /* byte count */
+    {0xF5, R_CARD, RF_FRAMING},                             /* bit count */
 };
 
 static enum result judge_raw(struct vivo *v, const struct vivo_raw_answer *a, struct storage_exchange *x)
@@ -361,12 +373,15 @@ static enum result judge_raw(struct vivo *v, const struct vivo_raw_answer *a, st
     return R_SUCCESS;
 }
 
-static enum result exchange_raw(struct vivo *v, unsigned slot, struct storage_exchange *x, bool type_b, deadline_t until)
+static enum result exchange_raw(struct vivo *v, unsigned slot, struct storage_exchange *x, bool type_b,
+                                deadline_t until)
 {
     uint64_t etu = x->timeout_us > 0 ? ((uint64_t)x->timeout_us * 1000 + ETU_NS - 1) / ETU_NS : USUAL_ETU;
     unsigned redundancy = (x->tx_crc ? RED_TX_CRC : 0U) | (x->rx_crc ? RED_RX_CRC : 0U);
-    struct vivo_raw raw = {.etu = (uint32_t)etu, .flags = (uint8_t)(NO_FILTER | x->tx_bits << TX_BITS_SHIFT),
-                           .data = x->tx, .n = x->tx_len};
+    struct vivo_raw raw = {.etu = (uint32_t)etu,
+                           .flags = (uint8_t)(NO_FILTER | x->tx_bits << TX_BITS_SHIFT),
+                           .data = x->tx,
+                           .n = x->tx_len};
     struct vivo_raw_answer a;
     enum result r;
 
@@ -387,12 +402,16 @@ static enum result exchange_raw(struct vivo *v, unsigned slot, struct storage_ex
 static enum result exchange_vicinity(struct vivo *v, unsigned slot, struct storage_exchange *x, deadline_t until)
 {
     static const enum result verdicts[] = {
-        [VERDICT_SILENCE] = R_NO_CARD, [VERDICT_ANSWER] = R_SUCCESS, [VERDICT_COLLISION] = R_CARD,
-        [VERDICT_BROKEN] = R_CARD,     [VERDICT_ODD] = R_CARD,       [VERDICT_REFUSED] = R_NOT_SUPPORTED,
+        [VERDICT_SILENCE] = R_NO_CARD,     [VERDICT_ANSWER] = R_SUCCESS, [VERDICT_COLLISION] = R_CARD,
+        [VERDICT_BROKEN] = R_CARD,         [VERDICT_ODD] = R_CARD,       [VERDICT_REFUSED] = R_NOT_SUPPORTED,
         [VERDICT_WRONG_MODE] = R_PROTOCOL, [VERDICT_TOO_LONG] = R_SPACE,
     };
-    struct vivo_air q = {.frame = x->tx, .n = x->tx_len, .wait_us = x->timeout_us > 0 ? x->timeout_us : VICINITY_WAIT_US,
-                         .tx_crc = x->tx_crc, .rx_crc = x->rx_crc, .only_while = &v->slot[slot].powered};
+    struct vivo_air q = {.frame = x->tx,
+                         .n = x->tx_len,
+                         .wait_us = x->timeout_us > 0 ? x->timeout_us : VICINITY_WAIT_US,
+                         .tx_crc = x->tx_crc,
+                         .rx_crc = x->rx_crc,
+                         .only_while = &v->slot[slot].powered};
     struct vivo_air_answer a;
     enum result r;
 
@@ -494,7 +513,8 @@ static enum result exchange_frame(struct reader *reader, unsigned slot, struct s
     return R_NOT_SUPPORTED;
 }
 
-/* ---- the field and selection --------------------------------------------------------------------------------------- */
+/* ---- the field and selection ---------------------------------------------------------------------------------------
+ */
 
 static enum result set_field(struct reader *reader, unsigned slot, bool on, deadline_t until)
 {
@@ -611,7 +631,7 @@ static enum result select_card(struct reader *reader, unsigned slot, enum storag
     return r == R_NO_CARD ? R_PROTOCOL : r;
 }
 
-/* ---- lamps ------------------------------------------------------------------------------------------------------------- */
+/* ---- lamps ------------------------------------------------------------------------------------------------------ */
 
 /* Commands that any reader has, or has not, and that no card is needed for. */
 static enum result show(struct vivo *v, uint8_t command, uint8_t sub, const uint8_t *data, size_t n, deadline_t until)
@@ -629,7 +649,17 @@ static enum result show(struct vivo *v, uint8_t command, uint8_t sub, const uint
 
 static enum result indicate(struct reader *reader, const struct storage_signal *s, deadline_t until)
 {
-    enum { LED = 0x0A, LED_SUB = 0x02, BEEP = 0x0B, BEEP_SUB = 0x01, ALL = 0xFF, OFF = 0, GREEN = 2, RED = 3, AMBER = 4 };
+    enum {
+        LED = 0x0A,
+        LED_SUB = 0x02,
+        BEEP = 0x0B,
+        BEEP_SUB = 0x01,
+        ALL = 0xFF,
+        OFF = 0,
+        GREEN = 2,
+        RED = 3,
+        AMBER = 4
+    };
     struct vivo *v = vivo_of(reader);
     bool red = s->red > 0, green = s->green > 0;
     const uint8_t led[] = {ALL, red && green ? AMBER : red ? RED : green ? GREEN : OFF}, beeps = (uint8_t)s->beeps;

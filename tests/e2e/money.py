@@ -3,7 +3,7 @@
 carried it out; the reader restarts, the card leaves. Whatever happens, the card has done it at most once, and what the
 client was told agrees with the card's own count."""
 import rig
-from neo import ALL_FF, READER, Neo, authenticate, hexa, ok, sw
+from neo import ALL_FF, Neo, authenticate, ok, sw
 from rig import case, same
 from winscard import Failed
 
@@ -38,8 +38,8 @@ class Till:
             except (Failed, AssertionError):
                 self.card = None
         if not self.card:
-            self.r.pc.wait_card(READER)
-            self.card = self.r.open()
+            self.r.pc.wait_card(self.r.name)
+            self.card = self.r.connect()
             ok(self.card, ALL_FF)
             authenticate(self.card, 4)
         ok(self.card, "FF D7 00 04 05 00 00 00 03 E8", "FF D7 00 05 05 00 00 00 03 E8")
@@ -88,8 +88,8 @@ class Till:
         same(what + ", the card has changed", changed, executed)
 
 
-def every_byte(form, kinds):
-    with Neo("mifare1k") as r:
+def every_byte(form, kinds, link="hid"):
+    with Neo("mifare1k", link=link) as r:
         till = Till(r)
         for executed in (True, False):
             for kind in kinds:
@@ -108,6 +108,11 @@ def debit():
 @case("a credit in data objects, its answer cut, flipped or with a byte lost, at every byte")
 def credit():
     every_byte("credit", ("cut", "flip", "lose"))
+
+
+@case("a debit on a serial line, its answer cut, flipped or with a byte lost, at every byte")
+def on_serial():
+    every_byte("debit", ("cut", "flip", "lose"), "serial")
 
 
 @case("a debit into another block, at every byte")
@@ -189,10 +194,10 @@ def worse():
             r.sim("0 fault remove at=" + code)
             told = sw(till.card, apdu)
             same("%s, the card gone" % form, told, "65 81")
-            r.pc.wait_empty(READER)
+            r.pc.wait_empty(r.name)
             till.card = None
             r.sim("0 insert same")
-            r.pc.wait_card(READER)
+            r.pc.wait_card(r.name)
             assert r.value(4)[0] in (START, four), r.value(4)
             assert r.value(4)[2] - operations <= (2 if form == "batch" else 1)
             assert "outcome unknown" in r.log()

@@ -1,44 +1,33 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A rig with a simulated ViVOpay reader on USB, for the scenarios of storage cards and the purse."""
+"""A simulated ViVOpay reader with a storage card in its field, for the scenarios of storage cards and the purse."""
 import re
 
-from rig import Rig, h
+import vivo
+from rig import h
 
-READER = "ID TECH ViVOpay VP3300 (630Z000001) 00 00"
+READER = vivo.ON_HID
 ALL_FF = "FF 82 00 00 06 FF FF FF FF FF FF"
 HEADER = b"ViVOtech2\0"
 
 # Short waits: the answers of the simulated reader come at once or not at all.
-BRISK = ("[0ACD:3530]\ncommand_wait = 120\nframe_gap = 40\nresync_quiet = 15\nping_wait = 100\npoll_time = 50\n"
-         "open_quiet = 20\n")
+BRISK = "command_wait = 120\nframe_gap = 40\nresync_quiet = 15\nping_wait = 100\npoll_time = 50\nopen_quiet = 20\n"
 
 
 def hexa(data):
     return bytes(data).hex(" ").upper()
 
 
-class Neo(Rig):
+class Neo(vivo.Neo):
     """card: what lies in the field. options: of the simulated reader, "key=value" joined by commas."""
 
-    def __init__(self, card=None, options="", settings=BRISK, **more):
-        super().__init__("neo:link=hid" + ("," + options if options else ""), settings=settings, **more)
+    def __init__(self, card=None, options="", settings=BRISK, link="hid", **more):
+        super().__init__(link, options, settings=settings, **more)
         self.first = card
 
     def start(self):
         super().start()
         if self.first:
-            self.insert(self.first)
-
-    def insert(self, card):
-        self.sim("0 insert " + card)
-        return self.pc.wait_card(READER)[1]
-
-    def remove(self):
-        self.sim("0 remove")
-        self.pc.wait_empty(READER)
-
-    def open(self):
-        return self.connect(reader=READER)
+            self.put(self.first)
 
     # ---- what the card holds
 
@@ -59,7 +48,7 @@ class Neo(Rig):
     # ---- the wire
 
     def frames(self, call):
-        """The command frames that go to the reader during the call, Pings and field polls left out."""
+        """The command frames that go to the reader on USB during the call, Pings and field polls left out."""
         self.sim("0 wire on")
         try:
             call()

@@ -2,7 +2,7 @@
 """Storage cards and the purse, on a simulated ViVOpay reader: the contract of class FF row by row, whole cards, access bits,
 tags, and the life of a purse. What the card holds is asked of the card, not of the driver."""
 import rig
-from neo import ALL_FF, BRISK, HEADER, READER, Neo, authenticate, command, hexa, ok, sw
+from neo import ALL_FF, BRISK, HEADER, Neo, authenticate, command, hexa, ok, sw
 from rig import case, fails, h, same
 from winscard import ESCAPE, ESCAPE_3500, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD, SHARE_DIRECT
 
@@ -21,7 +21,7 @@ def rows(card, table):
 
 @case("data and keys, each row on a MIFARE 1K")
 def data_and_keys():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         rows(card, [
             ("FF CA 00 00 00", "01 02 03 04 90 00"),
             ("FF CA 00 00 04", "01 02 03 04 90 00"),
@@ -82,7 +82,7 @@ def values():
         ("FF F5 C0 04 04 01 00 00 00", -1, "90 00"),
         ("FF D7 00 04 00 00 05 01 00 00 01 00", +256, "90 00"), # extended length
     ]
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         ok(card, ALL_FF)
         authenticate(card, 4)
         rows(card, [("FF D7 00 04 05 00 00 00 00 01", "90 00"), ("FF B1 00 04 04", "00 00 00 01 90 00"),
@@ -105,7 +105,7 @@ def values():
 
 @case("what a value command refuses, nothing changed")
 def refused_values():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         ok(card, ALL_FF)
         authenticate(card, 4)
         ok(card, "FF D7 00 04 05 00 00 00 00 64")
@@ -136,7 +136,7 @@ def refused_values():
 
 @case("the purse command: its examples byte for byte on the wire, and what it answers")
 def batch():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         ok(card, ALL_FF, "FF 82 00 01 06 11 22 33 44 55 66")
         for block in (0x10, 0x20, 0x34):
             authenticate(card, block)
@@ -160,7 +160,7 @@ def batch():
 
 @case("the documented frames of the MIFARE commands, byte for byte")
 def vectors():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         ok(card, ALL_FF)
         recorded = [
             ("FF 86 00 00 05 01 00 03 60 00", "2C 06 00 08 03 01 FF FF FF FF FF FF C4 6E"),
@@ -185,14 +185,14 @@ def vectors():
              h("2C 0A 00 07 31 04 04 01 00 00 00")])
         same("also into another block", [f[10:-2] for f in r.frames(
             lambda: ok(card, "FF F5 C1 04 05 02 00 00 00 05"))][-1], h("2C 0A 00 0A B2 05 01 04 05 04 02 00 00 00"))
-    with Neo("ultralight") as r, r.open() as card:
+    with Neo("ultralight") as r, r.connect() as card:
         same("Ultralight", r.frames(lambda: (card.transmit("FF B0 00 04 10"), card.transmit("FF D6 00 04 04 01 02 03 04"))),
              [HEADER + h("2C 07 00 02 41 04 03 01"), HEADER + h("2C 08 00 06 41 04 01 02 03 04 F8 7D")])
 
 
 @case("the purse command refused and failing")
 def batch_refused():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         rows(card, [("FF F5 2C 0A 07 31 04 04 01 00 00 00", "69 82"), (ALL_FF, "90 00")])
         authenticate(card, 4)
         ok(card, "FF D7 00 04 05 00 00 00 00 05")
@@ -227,7 +227,7 @@ def batch_refused():
 
 @case("a purse: stored, credited, debited to zero and below, to both ends of the range and not beyond, backup, restore")
 def life():
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         def value(should, block=4):
             same("balance", r.value(block)[0], should)
             same("as read", sw(card, "FF B1 00 %02X 04" % block), hexa((should & 0xFFFFFFFF).to_bytes(4, "big")) + " 90 00")
@@ -291,7 +291,7 @@ def dump(card, blocks, key=lambda first: (0x60, 0)):
 
 
 def whole(name, blocks, frames_per_sector):
-    with Neo(name) as r, r.open() as card:
+    with Neo(name) as r, r.connect() as card:
         ok(card, ALL_FF, "FF 82 00 0A 06 A0 A1 A2 A3 A4 A5", "FF 82 00 0B 06 B0 B1 B2 B3 B4 B5")
         before = r.count()
         data = dump(card, blocks)
@@ -334,14 +334,14 @@ def whole_4k():
 @case("a Mini ends where it ends; 4K and Mini by name if the SAK is asked")
 def by_name():
     with Neo("mini", settings=BRISK + "sak_probe = on\n") as r:
-        with r.open() as card:
+        with r.connect() as card:
             rows(card, [("FF CA F1 00 00", "03 00 26 90 00"), ("FF CA 02 00 00", "09 90 00"), (ALL_FF, "90 00"),
                         ("FF 86 00 00 05 01 00 14 60 00", "6A 82"), ("FF 86 00 00 05 01 00 13 60 00", "90 00"),
                         ("FF B0 00 13 10", TRAILER + " 90 00"), ("FF B0 00 14 10", "6A 82")])
-        r.remove()
-        atr = r.insert("mifare4k")
+        r.take()
+        atr = r.put("mifare4k")
         same("ATR", atr, h("3B 8F 80 01 80 4F 0C A0 00 00 03 06 03 00 02 00 00 00 00 69"))
-        with r.open() as card:
+        with r.connect() as card:
             rows(card, [("FF CA 02 00 00", "18 90 00"), ("FF B0 00 FF 10", "69 82"), ("FF B0 01 00 10", "6A 82")])
 
 
@@ -350,7 +350,7 @@ def access_bits():
     # block 4 read only (010), block 5 decrement by both, increment by B (110), block 6 nothing ever (111), the trailer 011
     c1, c2, c3 = 0b0110, 0b1111, 0b1100
     bits = bytes([(~c2 & 15) << 4 | (~c1 & 15), c1 << 4 | (~c3 & 15), c3 << 4 | c2])
-    with Neo("mifare1k") as r, r.open() as card:
+    with Neo("mifare1k") as r, r.connect() as card:
         ok(card, ALL_FF)
         authenticate(card, 4)
         ok(card, "FF D7 00 04 05 00 00 00 00 05", "FF D7 00 05 05 00 00 00 00 05", "FF D7 00 06 05 00 00 00 00 05",
@@ -374,7 +374,7 @@ def access_bits():
 @case("a refused key, in every temper of reader and card: the next attempt works without lifting the card")
 def wrong_key():
     for options in ("", "auth=eager", "aftererror=stay", "auth=eager,aftererror=stay"):
-        with Neo("mifare1k", options) as r, r.open() as card:
+        with Neo("mifare1k", options) as r, r.connect() as card:
             ok(card, ALL_FF, "FF 82 00 01 06 11 22 33 44 55 66")
             for _ in range(3):
                 same("wrong key", sw(card, "FF 86 00 00 05 01 00 04 60 01"), "63 00")
@@ -388,7 +388,7 @@ def wrong_key():
 @case("Ultralight and NTAG: pages, lengths, the end of memory")
 def tags():
     for name, pages in (("ultralight", 16), ("ntag", None)):
-        with Neo(name) as r, r.open() as card:
+        with Neo(name) as r, r.connect() as card:
             for page in range(4, 12):
                 ok(card, "FF D6 00 %02X 04 %s" % (page, hexa([page] * 4)))
             rows(card, [
@@ -416,7 +416,7 @@ def tags():
 
 @case("the transparent session: raw frames of a tag, the field switched, protocols switched")
 def transparent():
-    with Neo("ultralight") as r, r.open() as card:
+    with Neo("ultralight") as r, r.connect() as card:
         ok(card, "FF D6 00 04 04 DE AD BE EF")
         rows(card, [
             ("FF C2 00 01 04 95 02 30 04 00", "C0 03 01 69 85 90 00"),
@@ -442,7 +442,7 @@ def transparent():
 
 @case("an APDU card: its UID, its APDUs in the transparent session, nothing of storage cards")
 def apdu_card():
-    with Neo("iso:pboc-cl,balance=6850") as r, r.open() as card:
+    with Neo("iso:pboc-cl,balance=6850") as r, r.connect() as card:
         same("UID", sw(card, "FF CA 00 00 00")[-5:], "90 00")
         rows(card, [("FF B0 00 04 10", "69 81"), ("FF 86 00 00 05 01 00 04 60 00", "69 81"), ("FF CA F1 00 00", "6A 81")])
         select = "00 A4 04 00 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 00"
@@ -453,7 +453,7 @@ def apdu_card():
 
 @case("the reader itself: commands and their whitelist, firmware, lamps, on an empty slot too")
 def reader_commands():
-    with Neo() as r, r.connect(reader=READER, share=SHARE_DIRECT, protocols=0) as card:
+    with Neo() as r, r.connect(share=SHARE_DIRECT, protocols=0) as card:
         def control(apdu, code=ESCAPE):
             return hexa(card.control(code, h(apdu)))
 
@@ -485,14 +485,14 @@ def reader_commands():
 @case("a card that is taken away: no status word, the slot is empty, the next card starts anew")
 def taken_away():
     with Neo("mifare1k") as r:
-        card = r.open()
+        card = r.connect()
         ok(card, ALL_FF)
         authenticate(card, 4)
         r.sim("0 remove")
         fails((SCARD_W_REMOVED_CARD, 0x8010000C, 0x80100069), card.transmit, "FF B0 00 04 10")
-        r.pc.wait_empty(READER)
-        r.insert("mifare1k")
-        with r.open() as again:
+        r.pc.wait_empty(r.name)
+        r.put("mifare1k")
+        with r.connect() as again:
             same("not authenticated", sw(again, "FF B0 00 04 10"), "69 82")
             authenticate(again, 4)
         card = None
@@ -501,7 +501,7 @@ def taken_away():
 @case("keys are in no log at any level, in no form")
 def no_keys():
     env = {"IFD_PURSE_LOG": "15"}
-    with Neo("mifare1k", env=env) as r, r.open() as card:
+    with Neo("mifare1k", env=env) as r, r.connect() as card:
         ok(card, ALL_FF, "FF 82 00 01 06 DE AD BE EF 12 34")
         authenticate(card, 4)
         ok(card, "FF D7 00 04 05 00 00 00 00 05", "FF D6 00 07 10 DE AD BE EF 12 34 FF 07 80 69 DE AD BE EF 12 34")

@@ -103,7 +103,8 @@ static enum result do_read(unsigned first, unsigned count, uint8_t *out)
     return R_SUCCESS;
 }
 
-static enum result read_blocks(struct reader *r, unsigned slot, unsigned first, unsigned count, uint8_t *out, deadline_t until)
+static enum result read_blocks(struct reader *r, unsigned slot, unsigned first, unsigned count, uint8_t *out,
+                               deadline_t until)
 {
     bool run;
     enum result fault = begin(ON_READ, &run);
@@ -181,8 +182,8 @@ static void keep(const uint8_t *p, size_t n)
     memcpy(card.sent, p, n < sizeof card.sent ? n : sizeof card.sent);
 }
 
-static enum result run_batch(struct reader *r, unsigned slot, const uint8_t *data, size_t n, uint8_t error[2], size_t *error_len,
-                             deadline_t until)
+static enum result run_batch(struct reader *r, unsigned slot, const uint8_t *data, size_t n, uint8_t error[2],
+                             size_t *error_len, deadline_t until)
 {
     bool run;
     enum result fault = begin(ON_PURSE, &run);
@@ -226,8 +227,8 @@ static enum result set_field(struct reader *r, unsigned slot, bool on, deadline_
     return fault;
 }
 
-static enum result select_card(struct reader *r, unsigned slot, enum storage_protocol protocol, unsigned layer, uint8_t *sak,
-                               deadline_t until)
+static enum result select_card(struct reader *r, unsigned slot, enum storage_protocol protocol, unsigned layer,
+                               uint8_t *sak, deadline_t until)
 {
     bool run;
     enum result fault = begin(ON_SELECT, &run);
@@ -265,8 +266,16 @@ static enum result indicate(struct reader *r, const struct storage_signal *s, de
 struct storage_ops fake_storage;
 
 static const struct storage_ops all = {
-    .facts = facts,       .authenticate = authenticate, .read = read_blocks, .write = write_blocks, .value = change_value,
-    .purse = run_batch,   .exchange = exchange,         .field = set_field,  .select = select_card, .reselect = reselect,
+    .facts = facts,
+    .authenticate = authenticate,
+    .read = read_blocks,
+    .write = write_blocks,
+    .value = change_value,
+    .purse = run_batch,
+    .exchange = exchange,
+    .field = set_field,
+    .select = select_card,
+    .reselect = reselect,
     .indicate = indicate,
 };
 

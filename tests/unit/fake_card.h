@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * storage_ops over a card that is nothing but memory: what src/pseudo/ does with a family is seen here call by call. A
- * MIFARE card has keys, access bits that are not looked at, and falls silent after a refusal until it is selected again;
- * a tag of type 2 wraps at its end. One call in the course of a test can be made to fail, before or after it is
+ * MIFARE card has keys, access bits that are not looked at, and falls silent after a refusal until it is selected
+ * again; a tag of type 2 wraps at its end. One call in the course of a test can be made to fail, before or after it is
  * carried out.
  */
 #ifndef PURSE_FAKE_CARD_H
@@ -10,7 +10,20 @@
 
 #include "reader/storage.h"
 
-enum fake_op { ON_NOTHING, ON_AUTHENTICATE, ON_READ, ON_WRITE, ON_VALUE, ON_PURSE, ON_EXCHANGE, ON_FIELD, ON_SELECT, ON_RESELECT, ON_INDICATE, FAKE_OPS };
+enum fake_op {
+    ON_NOTHING,
+    ON_AUTHENTICATE,
+    ON_READ,
+    ON_WRITE,
+    ON_VALUE,
+    ON_PURSE,
+    ON_EXCHANGE,
+    ON_FIELD,
+    ON_SELECT,
+    ON_RESELECT,
+    ON_INDICATE,
+    FAKE_OPS
+};
 
 struct fake_card {
     struct storage_facts facts;
@@ -18,8 +31,8 @@ struct fake_card {
     uint8_t block[256][16];
     uint8_t page[256][4];
     unsigned pages;
-    bool silent;   /* refused something: it hears nothing but a selection */
-    int sector;    /* authenticated; -1: none */
+    bool silent; /* refused something: it hears nothing but a selection */
+    int sector;  /* authenticated; -1: none */
     /* a fault: the call of this kind number `skip` from now gives `result`, carried out before if `runs`; of a write of
      * several blocks only the first `partly` are (if not 0) */
     enum fake_op fault;

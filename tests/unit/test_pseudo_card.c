@@ -70,7 +70,8 @@ static void use(void)
     slot = fake_slot();
 }
 
-/* A card of 1K with key 00 = FF…, authenticated in the sector of block 4, which holds 1000 as a value; 05 holds 7; 06 data. */
+/* A card of 1K with key 00 = FF…, authenticated in the sector of block 4, which holds 1000 as a value; 05 holds 7; 06
+ * data. */
 static int setup(void **state)
 {
     (void)state;
@@ -107,7 +108,8 @@ static void fault(enum fake_op op, enum result result, bool runs)
     card.skip = 0;
 }
 
-/* ---- what is known of the card -------------------------------------------------------------------------------------- */
+/* ---- what is known of the card --------------------------------------------------------------------------------------
+ */
 
 static void the_card_is_described(void **state)
 {
@@ -131,7 +133,8 @@ static void the_card_is_described(void **state)
     expect("FF CA 00 00 00", "04112233 9000");
     expect("FF CA F1 00 00", "6A81");
     nothing_was_sent();
-    assert_int_equal(fake.operated[OPERATE_CARD], 1); /* the authentication of setup: a card that was only asked stays fresh */
+    assert_int_equal(fake.operated[OPERATE_CARD],
+                     1); /* the authentication of setup: a card that was only asked stays fresh */
 }
 
 static void without_a_card_the_call_fails(void **state)
@@ -176,7 +179,7 @@ static void what_does_not_fit_the_card_is_refused(void **state)
     nothing_was_sent();
 }
 
-/* ---- keys --------------------------------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------------------------- */
 
 static void a_key_that_was_never_loaded_is_said(void **state)
 {
@@ -277,7 +280,7 @@ static void a_lost_authentication_is_none(void **state)
     expect("FF B0 00 04 10", "6982");
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 static void a_sector_is_read_in_one_go_and_no_further(void **state)
 {
@@ -406,7 +409,7 @@ static void access_bits_forbid_before_the_card_does(void **state)
     expect("FF B0 00 05 10", "07000000F8FFFFFF0700000005FA05FA 9000");
 }
 
-/* ---- writing -------------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 #define SIXTEEN "000102030405060708090A0B0C0D0E0F"
 
@@ -495,7 +498,7 @@ static void a_lost_trailer_is_proven_by_its_key(void **state)
     assert_int_equal(card.calls[ON_WRITE], 3);
 }
 
-/* ---- values --------------------------------------------------------------------------------------------------------------- */
+/* ---- values ----------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *text, *answer;
@@ -548,7 +551,10 @@ static void a_lost_answer_is_settled_by_the_card(void **state)
         setup(NULL);
         fault(ON_VALUE, loss, runs);
         (void)snprintf(want, sizeof want, "%s%s%s", objects ? (runs ? "C00300" : "C00301") : "",
-                       runs || itself ? "9000" : loss == R_CARD ? "6400" : "6581", objects ? "9000" : "");
+                       runs || itself   ? "9000"
+                       : loss == R_CARD ? "6400"
+                                        : "6581",
+                       objects ? "9000" : "");
         expect(value_forms[form].text, want);
         assert_int_equal(card.calls[ON_VALUE], 1);
         assert_int_equal(value_of(4), runs ? value_forms[form].four : 1000);
@@ -692,7 +698,7 @@ static void a_stored_value_has_the_layout_of_one(void **state)
     assert_int_equal(card.calls[ON_WRITE], 3);
 }
 
-/* ---- the purse command ------------------------------------------------------------------------------------------------- */
+/* ---- the purse command ------------------------------------------------------------------------------------------ */
 
 static void a_batch_goes_down_as_it_is(void **state)
 {
@@ -700,7 +706,8 @@ static void a_batch_goes_down_as_it_is(void **state)
     expect("FF F5 2C 0A 0A 32 04 04 01 00 00 00 06 01 04", "9000");
     assert_int_equal(card.sent_len, 10);
     assert_memory_equal(card.sent, "\x32\x04\x04\x01\x00\x00\x00\x06\x01\x04", 10);
-    assert_int_equal(card.calls[ON_READ] + card.calls[ON_AUTHENTICATE], 0); /* the reader's default key is still the client's */
+    assert_int_equal(card.calls[ON_READ] + card.calls[ON_AUTHENTICATE],
+                     0); /* the reader's default key is still the client's */
     expect("FF B0 00 06 10", "66666666666666666666666666666666 9000");
 }
 
@@ -744,8 +751,8 @@ static void a_default_key_must_be_there(void **state)
     expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6982");
     assert_int_equal(card.calls[ON_PURSE], 0);
     expect("FF F5 2C 0A 0E 31 04 0B 01 00 00 00 01 FFFFFFFFFFFF", "9000"); /* brings its own */
-    expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "9000");                  /* which is the default now */
-    expect("FF B0 00 04 10", "6982");                                       /* but the client has authenticated nothing */
+    expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "9000");                 /* which is the default now */
+    expect("FF B0 00 04 10", "6982"); /* but the client has authenticated nothing */
     fault(ON_PURSE, R_CARD, false);
     expect("FF F5 2C 0A 0E 31 04 0B 01 00 00 00 01 EEEEEEEEEEEE", "6400");
     expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6982");
@@ -761,7 +768,7 @@ static void a_batch_is_checked_first(void **state)
     nothing_was_sent();
 }
 
-/* ---- tags of type 2 ------------------------------------------------------------------------------------------------------ */
+/* ---- tags of type 2 --------------------------------------------------------------------------------------------- */
 
 static void pages_are_read_by_four(void **state)
 {
@@ -834,7 +841,7 @@ static void pages_are_written_one_by_one(void **state)
     assert_int_equal(card.calls[ON_WRITE], 5);
 }
 
-/* ---- the transparent session ----------------------------------------------------------------------------------------- */
+/* ---- the transparent session ------------------------------------------------------------------------------------ */
 
 static void the_recorded_session_is_reproduced(void **state)
 {
@@ -849,7 +856,8 @@ static void the_recorded_session_is_reproduced(void **state)
     assert_int_equal(card.x.protocol, STORAGE_ISO15693);
     assert_true(card.x.tx_crc && card.x.rx_crc && card.x.answer);
     card.answer_len = 1;
-    expect("FF C2 00 01 10 5F 46 04 40 42 0F 00 95 07 02 21 00 00 01 02 03 00", "C003009000 920100 96020000 970100 9000");
+    expect("FF C2 00 01 10 5F 46 04 40 42 0F 00 95 07 02 21 00 00 01 02 03 00",
+           "C003009000 920100 96020000 970100 9000");
     assert_int_equal(card.x.timeout_us, 1000000);
     expect("FF C2 00 00 02 82 00 00", "C003009000 9000");
 }
@@ -950,7 +958,7 @@ static void a_frame_in_an_envelope_needs_no_session(void **state)
     expect("FF FE 00 00 02 02 2B 00", "6A81");
 }
 
-/* ---- lamps, and a family that has next to nothing ------------------------------------------------------------------------ */
+/* ---- lamps, and a family that has next to nothing --------------------------------------------------------------- */
 
 static void lamps_and_buzzer(void **state)
 {
@@ -978,9 +986,15 @@ static void lamps_and_buzzer(void **state)
 static void what_a_family_lacks_is_not_supported(void **state)
 {
     static const char *const commands[] = {
-        "FF 82 00 00 06 FFFFFFFFFFFF",   "FF 86 00 00 05 01 00 04 60 00", "FF B0 00 04 10",
-        ("FF D6 00 04 10 " SIXTEEN),     "FF D7 00 04 05 01 00 00 00 01", "FF D7 00 04 05 00 00 00 00 01",
-        "FF B1 00 04 04",                "FF F5 2C 0A 07 31 04 04 01 00 00 00", "FF FE 01 00 02 30 04 00",
+        "FF 82 00 00 06 FFFFFFFFFFFF",
+        "FF 86 00 00 05 01 00 04 60 00",
+        "FF B0 00 04 10",
+        ("FF D6 00 04 10 " SIXTEEN),
+        "FF D7 00 04 05 01 00 00 00 01",
+        "FF D7 00 04 05 00 00 00 00 01",
+        "FF B1 00 04 04",
+        "FF F5 2C 0A 07 31 04 04 01 00 00 00",
+        "FF FE 01 00 02 30 04 00",
         "FF 00 40 0F 04 01 01 03 01",
     };
     enum result (*facts)(struct reader *, unsigned, struct storage_facts *) = fake_storage.facts;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Every form of every dialect, byte for byte as scripts send it, in its short and its extended shape; and each form made
- * wrong in length, P1 P2 or content.
+ * Every form of every dialect, byte for byte as scripts send it, in its short and its extended shape; and each form
+ * made wrong in length, P1 P2 or content.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -76,7 +76,7 @@ static uint16_t decode(const struct bytes *s, struct operation *op)
     return sw;
 }
 
-/* ---- what decodes into what -------------------------------------------------------------------------------------- */
+/* ---- what decodes into what ------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *text;
@@ -139,7 +139,8 @@ static void each_form_becomes_its_operation(void **state)
     }
 }
 
-/* ---- the transparent session --------------------------------------------------------------------------------------- */
+/* ---- the transparent session ---------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *text;
@@ -153,15 +154,19 @@ static const struct {
     {"FF C2 00 00 02 82 00", {{STEP_END, 0, 0}}, 1},
     {"FF C2 00 00 02 80 00 00", {{STEP_VERSION, 0, 0}}, 1},
     {"FF C2 00 00 0B 83 00 5F 46 04 10 27 00 00 84 00 00",
-     {{STEP_RF_OFF, 0, 0}, {STEP_WAIT, 4, 10000}, {STEP_RF_ON, 0, 0}}, 3},
+     {{STEP_RF_OFF, 0, 0}, {STEP_WAIT, 4, 10000}, {STEP_RF_ON, 0, 0}},
+     3},
     {"FF C2 00 00 03 FF 6D 00 00", {{STEP_BAD, 0, 0x6A81}}, 1},
     {"FF C2 00 00 04 FF 6E 01 00 00", {{STEP_BAD, 0, 0x6A81}}, 1},
     {"FF C2 00 00 03 81 01 00 00", {{STEP_BAD, 0, 0x6700}}, 1},
     {"FF C2 00 02 04 8F 02 02 03", {{STEP_SELECT, 2, 0}}, 1},
     {"FF C2 00 01 04 95 02 02 2B 00", {{STEP_TRANSCEIVE, 2, 0}}, 1},
     {"FF C2 00 01 10 5F 46 04 40 42 0F 00 95 07 02 21 00 00 01 02 03 00",
-     {{STEP_TIMEOUT, 4, 1000000}, {STEP_TRANSCEIVE, 7, 0}}, 2},
-    {"FF C2 00 01 0A 90 02 03 00 91 01 07 93 01 52 00", {{STEP_FLAGS, 2, 3}, {STEP_TX_BITS, 1, 7}, {STEP_TRANSMIT, 1, 0}}, 3},
+     {{STEP_TIMEOUT, 4, 1000000}, {STEP_TRANSCEIVE, 7, 0}},
+     2},
+    {"FF C2 00 01 0A 90 02 03 00 91 01 07 93 01 52 00",
+     {{STEP_FLAGS, 2, 3}, {STEP_TX_BITS, 1, 7}, {STEP_TRANSMIT, 1, 0}},
+     3},
     {"FF C2 00 01 07 90 02 00 0C 92 01 04 00", {{STEP_FLAGS, 2, 0x0C}, {STEP_RX_BITS, 1, 4}}, 2},
     {"FF C2 00 01 03 91 01 08 00", {{STEP_BAD, 0, 0x6A80}}, 1},
     {"FF C2 00 01 02 94 00 00", {{STEP_BAD, 0, 0x6A81}}, 1}, /* to listen without having said a word */
@@ -196,8 +201,8 @@ static void a_frame_in_an_envelope_is_two_steps(void **state)
         enum storage_protocol protocol;
         unsigned timeout;
     } rows[] = {
-        {"FF FE 00 00 02 01 02 00", STORAGE_ISO_DEP, 0},      {"FF FE 01 01 02 01 02 00", STORAGE_ISO14443A, 106},
-        {"FF FE 02 02 02 01 02 00", STORAGE_ISO14443B, 424},  {"FF FE 04 08 02 01 02 00", STORAGE_ISO15693, 1740000},
+        {"FF FE 00 00 02 01 02 00", STORAGE_ISO_DEP, 0},     {"FF FE 01 01 02 01 02 00", STORAGE_ISO14443A, 106},
+        {"FF FE 02 02 02 01 02 00", STORAGE_ISO14443B, 424}, {"FF FE 04 08 02 01 02 00", STORAGE_ISO15693, 1740000},
         {"FF FE 05 05 02 01 02", STORAGE_ISO15693, 27200},
     };
 
@@ -218,7 +223,8 @@ static void a_frame_in_an_envelope_is_two_steps(void **state)
     }
 }
 
-/* ---- what is refused ----------------------------------------------------------------------------------------------- */
+/* ---- what is refused -----------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *text;
@@ -282,14 +288,14 @@ static const struct {
     {"FF C2 01 00 02 81 00 00", 0x6B00},
     {"FF C2 00 00", 0x6700},
     {"FF C2 00 00 00", 0x6700},
-    {"FF C2 00 00 02 81 00 05", 0x6700},             /* the answer would be lost */
-    {"FF C2 00 00 00 00 02 81 00 00 05", 0x6700},    /* so it would */
-    {"FF C2 00 00 01 81 00", 0x6A80},                /* a tag without a length */
-    {"FF C2 00 00 02 81 01 00", 0x6A80},             /* a value that is not there */
-    {"FF C2 00 00 03 81 00 5F 00", 0x6A80},          /* half a tag behind a good object */
-    {"FF C2 00 00 03 81 80 00 00", 0x6A80},          /* indefinite length */
+    {"FF C2 00 00 02 81 00 05", 0x6700},          /* the answer would be lost */
+    {"FF C2 00 00 00 00 02 81 00 00 05", 0x6700}, /* so it would */
+    {"FF C2 00 00 01 81 00", 0x6A80},             /* a tag without a length */
+    {"FF C2 00 00 02 81 01 00", 0x6A80},          /* a value that is not there */
+    {"FF C2 00 00 03 81 00 5F 00", 0x6A80},       /* half a tag behind a good object */
+    {"FF C2 00 00 03 81 80 00 00", 0x6A80},       /* indefinite length */
     {"FF C2 00 00 05 81 83 00 00 00 00", 0x6A80},
-    {"FF C2 00 00 04 5F 81 01 00 00", 0x6A80},       /* a tag of three bytes */
+    {"FF C2 00 00 04 5F 81 01 00 00", 0x6A80},                           /* a tag of three bytes */
     {"FF C2 00 00 12 80008000800080008000800080008000 8000 00", 0x6A80}, /* nine objects */
     {"FF C2 00 03 0B A2 09 80 01 04 81 04 01 00 00 00 00", 0x6A80},
     {"FF C2 00 03 0B A0 09 81 01 04 80 04 01 00 00 00 00", 0x6A80},
@@ -322,7 +328,8 @@ static void what_is_wrong_is_refused_with_its_word(void **state)
     }
 }
 
-/* ---- the purse batch ----------------------------------------------------------------------------------------------- */
+/* ---- the purse batch -----------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     const char *text;
@@ -394,7 +401,8 @@ static void fifteen_operations_fit_a_batch(void **state)
     assert_int_equal(purse_check(p, sizeof p - 13, 64, &f), 0x6A80);
 }
 
-/* ---- data objects -------------------------------------------------------------------------------------------------- */
+/* ---- data objects --------------------------------------------------------------------------------------------------
+ */
 
 static void objects_are_handed_out_whole_or_not_at_all(void **state)
 {
