@@ -164,8 +164,11 @@ static bool node_is_there(const struct device *d)
 
 void device_removed(struct device *d)
 {
-    if (node_is_there(d)) {
-        log_fault(&d->log, "said to be removed, but it is there: ignored");
+    pthread_mutex_lock(&d->mutex);
+    bool known = d->gone;
+    pthread_mutex_unlock(&d->mutex);
+    if (!known && node_is_there(d)) {
+        log_fault(&d->log, "a program says that this reader was removed, but its USB node is there: ignored");
         return;
     }
     mark_gone(d);
@@ -587,6 +590,9 @@ enum result slot_set_protocol(struct slot *s, int t)
 
 /* ---- exchange ---------------------------------------------------------------------------------------------------- */
 
+/* Every connection begins with SetProtocolParameters, once after each power-up. A command without it is one that pcscd had let
+ * pass for the card before: the card was swapped, and the next one powered up by pcscd's event thread, while the command
+ * waited for the reader's mutex. It must not reach the new card. */
 enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
                           size_t *len)
 {
@@ -602,8 +608,13 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
         return r;
     pthread_mutex_lock(&d->mutex);
     bool other = protocol != s->protocol;
-    s->in_session = true;
+    bool late = !s->protocol_set;
+    s->in_session |= !late;
     pthread_mutex_unlock(&d->mutex);
+    if (late) {
+        log_fault(&d->log, "a command for the card before this one came late: not sent");
+        return finish_for_card(s, R_NO_CARD);
+    }
     if (other)
         return finish(d, R_PROTOCOL);
     return finish_for_card(s, d->reader->ops->transmit(d->reader, s->index, apdu, n, response, cap, len, until));
