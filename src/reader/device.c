@@ -580,7 +580,7 @@ enum result slot_set_protocol(struct slot *s, int t)
     pthread_mutex_lock(&d->mutex);
     if (r == R_SUCCESS || r == R_PROTOCOL) {
         s->protocol = protocol;
-        s->protocol_set = r == R_SUCCESS;
+        s->protocol_set = true; /* refused, too: pcscd then goes on with the card's own protocol if the client allows it */
     } else {
         unpowered_locked(s);
     }
