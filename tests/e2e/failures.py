@@ -6,10 +6,9 @@ but every wait of the rig has an end, far below the caps that hold without these
 """
 import rig
 import winscard
-from rig import READER, Background, Rig, case, fails, h, same
-from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_E_READER_UNAVAILABLE, SCARD_W_REMOVED_CARD,
-                      SCARD_W_UNPOWERED_CARD, SCARD_W_UNRESPONSIVE_CARD, SHARE_DIRECT, STATE_EMPTY, STATE_MUTE,
-                      STATE_PRESENT, T0, T1)
+from rig import READER, Rig, case, fails, h, same
+from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_UNPOWERED_CARD, SCARD_W_UNRESPONSIVE_CARD,
+                      SHARE_DIRECT, STATE_MUTE, STATE_PRESENT, T0, T1)
 
 rig.orderly = True
 GET_8 = "00 84 00 00 08"
@@ -25,7 +24,7 @@ def works(r, protocol=T0 | T1):
         same("an APDU", card.transmit(GET_8), EIGHT)
 
 
-# ---- cards -----------------------------------------------------------------------------------------------------------------
+# ---- cards -----------------------------------------------------------------------------------------------------------
 
 
 @case("no card: SCARD_E_NO_SMARTCARD, direct connections work")
@@ -150,7 +149,8 @@ def wtx():
         works(r, T1)
 
 
-T1_FAULTS_MENDED = ["t1mute at=I exec=0", "t1mute at=I exec=1", "t1edc exec=0", "t1edc exec=1", "t1nr", "t1nad", "t1dup", "t1len"]
+T1_FAULTS_MENDED = ["t1mute at=I exec=0", "t1mute at=I exec=1", "t1edc exec=0", "t1edc exec=1", "t1nr", "t1nad",
+                    "t1dup", "t1len"]
 T1_FAULTS_FATAL = ["t1rloop times=0", "t1chain", "t1edc times=0", "t1mute times=0", "t1abort", "t1nr times=0"]
 
 
@@ -236,7 +236,7 @@ def resets():
             same("an APDU", a.transmit(GET_8), EIGHT)
 
 
-# ---- the wire --------------------------------------------------------------------------------------------------------------
+# ---- the wire --------------------------------------------------------------------------------------------------------
 
 
 @case("NAK up to three times: sent again, executed once; more: an error")
@@ -252,7 +252,8 @@ def nak():
             same("executed", card.transmit(COUNTER), h("00 00 00 03 90 00"))
 
 
-BROKEN = ["badsum", "badlen", "badhex", "truncate=3", "noetx", "drop", "stall", "stall out", "flip=7", "cut=9", "lose=5", "dup=6"]
+BROKEN = ["badsum", "badlen", "badhex", "truncate=3", "noetx", "drop", "stall", "stall out", "flip=7", "cut=9",
+          "lose=5", "dup=6"]
 HARMLESS = ["extended", "lowercase", "garbage", "noise=0", "event before code=1"]
 
 

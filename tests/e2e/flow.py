@@ -5,18 +5,18 @@ import re
 
 import rig
 from rig import READER, Rig, case, h, same
-from winscard import T0, T1
+from winscard import T0
 
 ATR = h("3B 6D 00 00 80 65 08 49 04 86 53 00 00 00 00 00 00")
 SELECT_PSE = "00 A4 04 00 0E 31 50 41 59 2E 53 59 53 2E 44 44 46 30 31"
 PSE = ("6F 26 84 0E 31 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 14 88 01 01 5F 2D 02 7A 68 9F 11 01 01 BF 0C 05 9F 4D "
        "02 0B 0A 90 00")
-DIRECTORY = ("70 25 61 23 4F 08 A0 00 00 03 33 01 01 01 50 0A 50 42 4F 43 20 44 45 42 49 54 9F 12 0A 50 42 4F 43 20 44 45 "
-             "42 49 54 90 00")
+DIRECTORY = ("70 25 61 23 4F 08 A0 00 00 03 33 01 01 01 50 0A 50 42 4F 43 20 44 45 42 49 54 9F 12 0A 50 42 4F 43 20 44 "
+             "45 42 49 54 90 00")
 SELECT_AID = "00 A4 04 00 08 A0 00 00 03 33 01 01 01"
-APPLICATION = ("6F 45 84 08 A0 00 00 03 33 01 01 01 A5 39 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 09 9F 7A 01 "
-               "9F 02 06 5F 2A 02 5F 2D 02 7A 68 9F 11 01 01 9F 12 0A 50 42 4F 43 20 44 45 42 49 54 BF 0C 05 9F 4D 02 0B "
-               "0A 90 00")
+APPLICATION = ("6F 45 84 08 A0 00 00 03 33 01 01 01 A5 39 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 09 9F 7A "
+               "01 9F 02 06 5F 2A 02 5F 2D 02 7A 68 9F 11 01 01 9F 12 0A 50 42 4F 43 20 44 45 42 49 54 BF 0C 05 9F 4D "
+               "02 0B 0A 90 00")
 
 # What goes to the card and what it says, as T=0 has it.
 STEPS = [
@@ -163,8 +163,8 @@ def objects():
             for command in (SELECT_PSE, SELECT_AID):
                 card.transmit(command)
             fmt = card.transmit("80 CA 9F 4F 1C")
-            same("log format", fmt, h("9F 4F 19 9A 03 9F 21 03 9F 02 06 9F 03 06 9F 1A 02 5F 2A 02 9F 4E 14 9C 01 9F 36 02 "
-                                      "90 00"))
+            same("log format", fmt,
+                 h("9F 4F 19 9A 03 9F 21 03 9F 02 06 9F 03 06 9F 1A 02 5F 2A 02 9F 4E 14 9C 01 9F 36 02 90 00"))
             for n in range(1, 11):
                 record = card.transmit("00 B2 %02X 5C 2D" % n)
                 same("length of record %d" % n, (len(record), record[-2:]), (47, b"\x90\x00"))

@@ -8,7 +8,7 @@ import time
 import rig
 import winscard
 from rig import READER, Background, Rig, case, fails, h, same
-from winscard import (SCARD_E_INVALID_VALUE, SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_E_READER_UNAVAILABLE,
+from winscard import (SCARD_E_INVALID_VALUE, SCARD_E_NO_SMARTCARD, SCARD_E_READER_UNAVAILABLE,
                       SCARD_E_UNKNOWN_READER, SCARD_W_REMOVED_CARD, SHARE_DIRECT, T0, T1, Failed)
 
 GET_8 = "00 84 00 00 08"
@@ -145,7 +145,9 @@ def cycles():
         settled(lambda: same("open descriptors", descriptors(r.pid()), files))
         settled(lambda: same("threads", memory(r.pid())["Threads"], threads))
         grown = levels[-1][1]["RssAnon"] - levels[8][1]["RssAnon"]
-        assert grown < 400, "64 openings and closings have cost %d kB: %s" % (grown, [x[1]["RssAnon"] for x in levels])
+        # (A sanitizer keeps what was freed for a while.)
+        assert grown < 400 or os.environ.get("PRE"), "64 openings and closings have cost %d kB: %s" % (
+            grown, [x[1]["RssAnon"] for x in levels])
 
 
 @case("four readers at once with traffic on all of them")
@@ -178,7 +180,7 @@ def four():
             works(r, name)
 
 
-# ---- unplugged at every packet ------------------------------------------------------------------------------------------
+# ---- unplugged at every packet ---------------------------------------------------------------------------------------
 
 
 def packets(r, index, what):

@@ -37,7 +37,7 @@ def pipes(r, call):
     return sorted({t.split(":")[0] for t in trace})
 
 
-# ---- transports ------------------------------------------------------------------------------------------------------------
+# ---- transports ------------------------------------------------------------------------------------------------------
 
 FORMS = {"a": [">control", "<int"], "b": [">bulk", "<bulk"], "c": [">int", "<int"]}
 
@@ -105,7 +105,7 @@ def kernel_driver():
             r.nudge()
 
 
-# ---- settings ----------------------------------------------------------------------------------------------------------------
+# ---- settings --------------------------------------------------------------------------------------------------------
 
 
 @case("sections: the serial number's wins over the model's, the environment over both")
@@ -171,7 +171,8 @@ def reader_cap():
 
 @case("tfm_cap: how long a finger is waited for")
 def tfm_cap():
-    with Rig("aet63:tfmbusy=600,tfm=*:AA", settings=SETTINGS + "tfm_cap = 200\n") as r, r.connect(0, SHARE_DIRECT) as card:
+    with Rig("aet63:tfmbusy=600,tfm=*:AA", settings=SETTINGS + "tfm_cap = 200\n") as r, \
+            r.connect(0, SHARE_DIRECT) as card:
         fails(SCARD_E_NOT_TRANSACTED, card.control, ESCAPE, "9C 01")
     with Rig("aet63:tfmbusy=1500,tfm=*:AA", settings=SETTINGS + "reader_cap = 1000\n") as r, \
             r.connect(0, SHARE_DIRECT) as card:
@@ -180,7 +181,8 @@ def tfm_cap():
 
 @case("frame_gap: silence inside a frame ends the wait long before the cap")
 def frame_gap():
-    with Rig("aet63:card=echo-t0", settings=SETTINGS + "frame_gap = 100\nresync_quiet = 20\n") as r, r.connect() as card:
+    with Rig("aet63:card=echo-t0", settings=SETTINGS + "frame_gap = 100\nresync_quiet = 20\n") as r, \
+            r.connect() as card:
         r.sim("0 fault noetx at=A0")
         gives_up(r, lambda: card.transmit(GET_8))
         same("the next", card.transmit(GET_8), EIGHT)
@@ -236,7 +238,7 @@ def silences():
             r.pc.wait_readers(lambda names: names)
             works(r)
             return took
-    # Lower bounds only: nothing is wrong with a slow machine. Where a cap works, the case itself would not end otherwise.
+    # Lower bounds only: nothing is wrong with a slow machine. If the cap did nothing the case would not end.
     opening("open_quiet = 0\n")
     took = opening("open_quiet = 800\n")
     assert took >= 0.8, "open_quiet: %.2f s" % took
@@ -250,7 +252,7 @@ def silences():
             assert time.monotonic() - begin >= least
 
 
-# ---- the log -----------------------------------------------------------------------------------------------------------------
+# ---- the log ---------------------------------------------------------------------------------------------------------
 
 
 def driver_lines(level, how):

@@ -7,8 +7,8 @@ from rig import READER, Rig, case, fails, h, same
 from winscard import (ATTR_ATR, ATTR_CHANNEL_ID, ATTR_ICC_PRESENCE, ATTR_ICC_STATUS, ATTR_MAXINPUT, ATTR_PROTOCOL_TYPE,
                       ATTR_VENDOR_NAME, ATTR_VENDOR_SERIAL, ATTR_VENDOR_TYPE, ATTR_VENDOR_VERSION, ESCAPE, ESCAPE_3500,
                       GET_FEATURES, GET_FEATURES_WINDOWS, SCARD_E_INSUFFICIENT_BUFFER, SCARD_E_NO_SMARTCARD,
-                      SCARD_E_NOT_TRANSACTED, SCARD_E_PROTO_MISMATCH, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD, SHARE_DIRECT, T0, T1,
-                      TLV_PROPERTIES)
+                      SCARD_E_NOT_TRANSACTED, SCARD_E_PROTO_MISMATCH, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD,
+                      SHARE_DIRECT, T0, T1, TLV_PROPERTIES)
 
 SETTINGS = "[072F:8002]\n"
 GET_8 = "00 84 00 00 08"
@@ -18,7 +18,7 @@ MALFORMED = ("00 E0 00 00 05 01 02", "00 E0 00 00 01 01 02 03", "00 E0 00 00 00 
              "00 E0 00 00 00 01")
 
 
-# ---- APDUs that are none -------------------------------------------------------------------------------------------------
+# ---- APDUs that are none ---------------------------------------------------------------------------------------------
 
 
 @case("T=0: APDUs of 0 to 4 bytes, wrong Lc, 300 bytes: answered without the card, which goes on")
@@ -79,7 +79,7 @@ def dual():
                 card.disconnect(rig.winscard.RESET)
 
 
-# ---- class FF ------------------------------------------------------------------------------------------------------------
+# ---- class FF --------------------------------------------------------------------------------------------------------
 
 CLASS_FF = [
     ("FF 00 48 00 00", "41 45 54 36 33 2D 30 2E 36 37 90 00"),  # firmware
@@ -115,7 +115,7 @@ def class_ff():
             same("the session goes on", card.transmit(GET_8), EIGHT)
 
 
-# ---- controls ------------------------------------------------------------------------------------------------------------
+# ---- controls --------------------------------------------------------------------------------------------------------
 
 
 def tlvs(data):
@@ -179,7 +179,8 @@ def tfm_lengths():
 
 @case("what may do harm is refused, unless escape = all")
 def whitelist():
-    refused = ("9B 01 00 DE AD", "80", "81", "02 0C", "A0 00 84 00 00 00 08", "A1 00 C1 01 FE 3E", "06 02", "07 01", "42")
+    refused = ("9B 01 00 DE AD", "80", "81", "02 0C", "A0 00 84 00 00 00 08", "A1 00 C1 01 FE 3E", "06 02", "07 01",
+               "42")
     with Rig("aet63:card=echo-t0") as r, r.connect(0, SHARE_DIRECT) as card:
         def commands():
             """What the reader got, but for the driver's own GET_ACR_STAT."""
@@ -208,7 +209,7 @@ def raw_reset():
             same("a new connection", card.transmit(GET_8), EIGHT)
 
 
-# ---- the SAM -------------------------------------------------------------------------------------------------------------
+# ---- the SAM ---------------------------------------------------------------------------------------------------------
 
 
 @case("the SAM by reader commands")
@@ -225,7 +226,8 @@ def sam_escape():
 def sam_slot():
     sam_reader = READER[:-1] + "1"
     for name, protocol in (("echo-t0", T0), ("echo-t1", T1)):
-        with Rig("aet63:card=echo-t0+start=1,sam=%s+start=7" % name, settings=SETTINGS + "slots = card.sam\n", wait=2) as r:
+        reader = "aet63:card=echo-t0+start=1,sam=%s+start=7" % name
+        with Rig(reader, settings=SETTINGS + "slots = card.sam\n", wait=2) as r:
             same("readers", sorted(r.pc.readers()), [READER, sam_reader])
             with r.connect(T0) as card, r.connect(T0 | T1, reader=sam_reader) as sam:
                 # The reader's answer does not tell a T=1 SAM (status 90 00): its ATR does.
@@ -240,7 +242,7 @@ def sam_slot():
         r.pc.wait_empty(sam_reader)
 
 
-# ---- attributes ----------------------------------------------------------------------------------------------------------
+# ---- attributes ------------------------------------------------------------------------------------------------------
 
 
 @case("attributes")
@@ -248,7 +250,8 @@ def attributes():
     with Rig("aet63:card=echo-t1,serial=ABC123", wait=1) as r:
         reader = r.pc.readers()[0]
         with r.connect(reader=reader) as card:
-            text = {t: card.attribute(t).rstrip(b"\0") for t in (ATTR_VENDOR_NAME, ATTR_VENDOR_TYPE, ATTR_VENDOR_SERIAL)}
+            text = {t: card.attribute(t).rstrip(b"\0")
+                    for t in (ATTR_VENDOR_NAME, ATTR_VENDOR_TYPE, ATTR_VENDOR_SERIAL)}
             same("vendor", text[ATTR_VENDOR_NAME], b"ACS")
             assert b"AET63" in text[ATTR_VENDOR_TYPE], text
             same("serial number", text[ATTR_VENDOR_SERIAL], b"ABC123")
