@@ -194,6 +194,7 @@ static void a_keyboard_is_told_by_its_report_descriptor(void **state)
 {
     static const uint8_t keyboard[] = {0x05, 0x01, 0x09, 0x06, 0xA1, 0x01, 0x05, 0x07, 0xC0};
     static const uint8_t vendor[] = {0x06, 0x00, 0xFF, 0x09, 0x01, 0xA1, 0x01, 0x05, 0x01, 0x09, 0x06, 0xC0};
+    static const uint8_t own_page[] = {0x06, 0x00, 0xFF, 0x09, 0x06, 0xA1, 0x01, 0xC0};
     static const uint8_t mouse[] = {0x05, 0x01, 0x09, 0x02, 0xA1, 0x01, 0xC0};
     static const uint8_t wide[] = {0x07, 0x01, 0x00, 0x00, 0x00, 0x0A, 0x06, 0x00, 0xA1, 0x01, 0xC0};
     static const uint8_t cut[] = {0x05, 0x01, 0x09, 0x06, 0xA1};
@@ -202,6 +203,7 @@ static void a_keyboard_is_told_by_its_report_descriptor(void **state)
     assert_true(vivo_is_keyboard(keyboard, sizeof keyboard));
     assert_true(vivo_is_keyboard(wide, sizeof wide));
     assert_false(vivo_is_keyboard(vendor, sizeof vendor));
+    assert_false(vivo_is_keyboard(own_page, sizeof own_page));
     assert_false(vivo_is_keyboard(mouse, sizeof mouse));
     assert_false(vivo_is_keyboard(cut, sizeof cut));
     assert_false(vivo_is_keyboard(keyboard, 3));

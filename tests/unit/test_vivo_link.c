@@ -465,6 +465,7 @@ static void a_hang_up_leaves_an_empty_slot_that_comes_back(void **state)
     assert_int_equal(transmit(r, 0), R_NO_CARD);
     assert_int_equal(rig.closed, 1);
     assert_false(rig.present[0]);
+    assert_false(deadline_passed(vivo_of(r)->next_try)); /* not at once */
     for (int i = 0; i < 5; i++) {
         vivo_of(r)->next_try = 0;
         assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
