@@ -89,6 +89,7 @@ def orderly_in_apdu():
 def client_dies():
     with Rig("aet63:card=echo-t0") as r:
         for _ in range(3):
+            freed = r.log().count("Freeing SCONTEXT")
             child = os.fork()
             if child == 0:
                 try:
@@ -103,7 +104,7 @@ def client_dies():
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             # pcscd resets the card on its behalf, which a connection made before that would feel.
-            r.pc.wait_state(READER, winscard.STATE_PRESENT, winscard.STATE_INUSE | winscard.STATE_EXCLUSIVE)
+            r.wait_log("Freeing SCONTEXT", times=freed + 1)
             works(r)
 
 
