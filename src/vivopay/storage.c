@@ -269,7 +269,8 @@ static enum result authenticate(struct reader *reader, unsigned slot, unsigned b
     r = exchange(v, slot, &q, &f, until);
     if (r == R_SUCCESS)
         r = read_once(v, slot, mifare_trailer(block), sizeof trailer, trailer, sizeof trailer, until);
-    memcpy(access, trailer + MIFARE_ACCESS_AT, r == R_SUCCESS ? 3 : 0);
+    if (r == R_SUCCESS)
+        memcpy(access, trailer + MIFARE_ACCESS_AT, 3);
     return r == R_NO_CARD ? R_CARD : r; /* a wrong key shows by either status: a card that refuses a key is mute */
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Each script of examples/ (those for ISO 15693 tags have a scenario of their own) is run by scriptor, as a user would, and
-does what its first line says."""
+"""Each script of examples/ (those for ISO 15693 tags have a scenario of their own) is run by scriptor, as a user would,
+and does what its first line says."""
 import os
 import re
 

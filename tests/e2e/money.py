@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Money: the answer to a value command is lost, cut, corrupted, doubled or late at every byte, before and after the card has
-carried it out; the reader restarts, the card leaves. Whatever happens, the card has done it at most once, and what the
-client was told agrees with the card's own count."""
+"""Money: the answer to a value command is lost, cut, corrupted, doubled or late at every byte, before and after the card
+has carried it out; the reader restarts, the card leaves. Whatever happens, the card has done it at most once, and what
+the client was told agrees with the card's own count."""
 import rig
 from neo import ALL_FF, Neo, authenticate, ok, sw
 from rig import case, same

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Storage cards and the purse, on a simulated ViVOpay reader: the contract of class FF row by row, whole cards, access bits,
-tags, and the life of a purse. What the card holds is asked of the card, not of the driver."""
+"""Storage cards and the purse, on a simulated ViVOpay reader: the contract of class FF row by row, whole cards, access
+bits, tags, and the life of a purse. What the card holds is asked of the card, not of the driver."""
 import rig
 from neo import ALL_FF, BRISK, HEADER, Neo, authenticate, command, hexa, ok, sw
 from rig import case, fails, h, same
@@ -16,7 +16,7 @@ def rows(card, table):
         same(apdu, sw(card, apdu), answer)
 
 
-# ---- the contract -------------------------------------------------------------------------------------------------------
+# ---- the contract --------------------------------------------------------------------------------------------------
 
 
 @case("data and keys, each row on a MIFARE 1K")
@@ -100,7 +100,7 @@ def values():
         rows(card, [("FF F5 C2 04 05 00 00 00 00 06", "90 00"), ("FF F5 C2 04 04 00 00 00 00", "90 00")])
         same("the copy", r.value(6)[:2], (balance, 4))
         rows(card, [("FF F5 C1 04 05 01 00 00 00 05", "90 00"), ("FF F5 C0 04 05 01 00 00 00 06", "90 00")])
-        same("results in other blocks", (r.value(4)[0], r.value(5)[0], r.value(6)[0]), (balance, balance + 1, balance - 1))
+        same("results in other blocks", [r.value(b)[0] for b in (4, 5, 6)], [balance, balance + 1, balance - 1])
 
 
 @case("what a value command refuses, nothing changed")
@@ -145,7 +145,8 @@ def batch():
         ok(card, "FF D6 00 37 10 11 22 33 44 55 66 FF 07 80 69 FF FF FF FF FF FF")
         authenticate(card, 0x10)
         for apdu, data, frame in [
-            ("FF F5 2C 0A 0A", "32 10 04 01 00 00 00 12 01 10", HEADER + h("2C 0A 00 0A 32 10 04 01 00 00 00 12 01 10 83 5E")),
+            ("FF F5 2C 0A 0A", "32 10 04 01 00 00 00 12 01 10",
+             HEADER + h("2C 0A 00 0A 32 10 04 01 00 00 00 12 01 10 83 5E")),
             ("FF F5 2C 0A 0D", "32 10 04 01 00 00 00 20 04 01 00 00 00", None),
             ("FF F5 2C 0A 19", "32 34 0B 01 00 00 00 01 11 22 33 44 55 66 36 08 34 01 11 22 33 44 55 66", None),
         ]:
@@ -186,7 +187,8 @@ def vectors():
         same("also into another block", [f[10:-2] for f in r.frames(
             lambda: ok(card, "FF F5 C1 04 05 02 00 00 00 05"))][-1], h("2C 0A 00 0A B2 05 01 04 05 04 02 00 00 00"))
     with Neo("ultralight") as r, r.connect() as card:
-        same("Ultralight", r.frames(lambda: (card.transmit("FF B0 00 04 10"), card.transmit("FF D6 00 04 04 01 02 03 04"))),
+        same("Ultralight",
+             r.frames(lambda: (card.transmit("FF B0 00 04 10"), card.transmit("FF D6 00 04 04 01 02 03 04"))),
              [HEADER + h("2C 07 00 02 41 04 03 01"), HEADER + h("2C 08 00 06 41 04 01 02 03 04 F8 7D")])
 
 
@@ -222,7 +224,7 @@ def batch_refused():
         same("nothing taken", r.value(4)[0], 14)
 
 
-# ---- the life of a purse ---------------------------------------------------------------------------------------------------
+# ---- the life of a purse -------------------------------------------------------------------------------------------
 
 
 @case("a purse: stored, credited, debited to zero and below, to both ends of the range and not beyond, backup, restore")
@@ -230,7 +232,8 @@ def life():
     with Neo("mifare1k") as r, r.connect() as card:
         def value(should, block=4):
             same("balance", r.value(block)[0], should)
-            same("as read", sw(card, "FF B1 00 %02X 04" % block), hexa((should & 0xFFFFFFFF).to_bytes(4, "big")) + " 90 00")
+            same("as read", sw(card, "FF B1 00 %02X 04" % block),
+                 hexa((should & 0xFFFFFFFF).to_bytes(4, "big")) + " 90 00")
 
         ok(card, ALL_FF)
         authenticate(card, 4)
@@ -267,7 +270,7 @@ def life():
         value(2**31 - 11, 5)
 
 
-# ---- whole cards -----------------------------------------------------------------------------------------------------------
+# ---- whole cards ---------------------------------------------------------------------------------------------------
 
 
 def sectors(blocks):
@@ -347,7 +350,8 @@ def by_name():
 
 @case("access bits that forbid: said before anything is sent, and the authentication holds")
 def access_bits():
-    # block 4 read only (010), block 5 decrement by both, increment by B (110), block 6 nothing ever (111), the trailer 011
+    # block 4 read only (010), block 5 decrement by both, increment by B (110), block 6 nothing ever (111),
+    # the trailer 011
     c1, c2, c3 = 0b0110, 0b1111, 0b1100
     bits = bytes([(~c2 & 15) << 4 | (~c1 & 15), c1 << 4 | (~c3 & 15), c3 << 4 | c2])
     with Neo("mifare1k") as r, r.connect() as card:
@@ -382,7 +386,7 @@ def wrong_key():
                 same("read", sw(card, "FF B0 00 04 10"), ZEROS + " 90 00")
 
 
-# ---- tags ------------------------------------------------------------------------------------------------------------------
+# ---- tags ----------------------------------------------------------------------------------------------------------
 
 
 @case("Ultralight and NTAG: pages, lengths, the end of memory")
@@ -411,7 +415,27 @@ def tags():
                         ("FF B0 01 00 10", "6A 82"), ("FF CA 00 00 00", sw(card, "FF CA 00 00 07"))])
 
 
-# ---- the reader itself, the transparent session -----------------------------------------------------------------------------
+@case("FeliCa and plain cards: UID and raw frames, and nothing else")
+def others():
+    with Neo("felica", settings=BRISK + "felica = on\n") as r, r.connect() as card:
+        idm = sw(card, "FF CA 00 00 00")
+        same("IDm", (len(idm), idm[-5:]), (29, "90 00"))
+        rows(card, [("FF CA F1 00 00", "11 00 3B 90 00"), ("FF B0 00 04 10", "69 81"),
+                    ("FF 86 00 00 05 01 00 04 60 00", "69 81")])
+        ok_objects = "C0 03 00 90 00"
+        same("session", sw(card, "FF C2 00 00 02 81 00 00"), ok_objects + " 90 00")
+        same("switch", sw(card, "FF C2 00 02 04 8F 02 03 03 00"), ok_objects + " 8F 01 00 90 00")
+        polled = sw(card, "FF C2 00 01 08 95 06 06 00 FF FF 01 01 00")
+        begin = ok_objects + " 92 01 00 96 02 00 00 97 14 14 01 "
+        same("polling", polled[:len(begin) + 23], begin + idm[:-6])
+        assert sw(card, "FF C2 00 02 04 8F 02 00 03 00").startswith("C0 03 01 64 01"), "it is no type A card"
+    for name in ("typea", "typeb"):
+        with Neo(name) as r, r.connect() as card:
+            same("UID", sw(card, "FF CA 00 00 00")[-5:], "90 00")
+            rows(card, [("FF B0 00 04 10", "69 81"), ("FF D6 00 04 04 01 02 03 04", "69 81"), ("00 A4 04 00", "6E 00")])
+
+
+# ---- the reader itself, the transparent session --------------------------------------------------------------------
 
 
 @case("the transparent session: raw frames of a tag, the field switched, protocols switched")
@@ -444,7 +468,8 @@ def transparent():
 def apdu_card():
     with Neo("iso:pboc-cl,balance=6850") as r, r.connect() as card:
         same("UID", sw(card, "FF CA 00 00 00")[-5:], "90 00")
-        rows(card, [("FF B0 00 04 10", "69 81"), ("FF 86 00 00 05 01 00 04 60 00", "69 81"), ("FF CA F1 00 00", "6A 81")])
+        rows(card, [("FF B0 00 04 10", "69 81"), ("FF 86 00 00 05 01 00 04 60 00", "69 81"),
+                    ("FF CA F1 00 00", "6A 81")])
         select = "00 A4 04 00 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 00"
         answer = sw(card, select)
         same("SELECT", answer[-5:], "90 00")
@@ -466,8 +491,8 @@ def reader_commands():
         same("module version", (modules[:1], modules[-2:]), (h("00"), h("90 00")))
         assert b"VP3300" in modules or b"Vendi" in modules, modules
         same("by SCardControl", card.control(ESCAPE_3500, h("09 20")), modules[:-2])
-        for dangerous in ("30 01 01 05", "2C 06 04 01 FF FF FF FF FF FF", "2C 0A 31 04 04 01 00 00 00", "2C 08 41 04 01 02 03 04",
-                          "2C 04 1E 00 00 29 68 01 0F 30 04", "28 01 00", "04 00"):
+        for dangerous in ("30 01 01 05", "2C 06 04 01 FF FF FF FF FF FF", "2C 0A 31 04 04 01 00 00 00",
+                          "2C 08 41 04 01 02 03 04", "2C 04 1E 00 00 29 68 01 0F 30 04", "28 01 00", "04 00"):
             data = h(dangerous)
             same(dangerous, control("FF 70 0A CD %02X %s 00" % (len(data), dangerous)), "69 82")
             fails(SCARD_E_UNSUPPORTED_FEATURE, card.control, ESCAPE, data)
