@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * ISO/IEC 15693-3 frames; iso15693.h says what they are. The table of commands is the one place that knows how a command
- * is made up: what may follow the UID, what comes back, how long the card may work. Requests are judged against it
- * before they are sent, answers when they come, so a count byte that contradicts the data never reaches a card.
+ * ISO/IEC 15693-3 frames; iso15693.h says what they are. The table of commands is the one place that knows how a
+ * command is made up: what may follow the UID, what comes back, how long the card may work. Requests are judged against
+ * it before they are sent, answers when they come, so a count byte that contradicts the data never reaches a card.
  */
 #include "card/iso15693.h"
 
@@ -21,14 +21,16 @@ static const struct iso15693_command commands[] = {
     {ISO15693_WRITE_BLOCK, SHAPE_BLOCK_DATA, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write single block"},
     {ISO15693_LOCK_BLOCK, SHAPE_BLOCK, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock block"},
     {ISO15693_READ_BLOCKS, SHAPE_RANGE, ANSWER_BLOCKS, false, true, false, false, READ_US, "Read multiple blocks"},
-    {ISO15693_WRITE_BLOCKS, SHAPE_RANGE_DATA, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write multiple blocks"},
+    {ISO15693_WRITE_BLOCKS, SHAPE_RANGE_DATA, ANSWER_EMPTY, false, false, true, false, WRITE_US,
+     "Write multiple blocks"},
     {ISO15693_SELECT, SHAPE_NONE, ANSWER_EMPTY, true, false, false, false, READ_US, "Select"},
     {ISO15693_RESET_TO_READY, SHAPE_NONE, ANSWER_EMPTY, false, false, false, false, READ_US, "Reset to ready"},
     {ISO15693_WRITE_AFI, SHAPE_BYTE, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write AFI"},
     {ISO15693_LOCK_AFI, SHAPE_NONE, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock AFI"},
     {ISO15693_WRITE_DSFID, SHAPE_BYTE, ANSWER_EMPTY, false, false, true, false, WRITE_US, "Write DSFID"},
     {ISO15693_LOCK_DSFID, SHAPE_NONE, ANSWER_EMPTY, false, false, true, true, WRITE_US, "Lock DSFID"},
-    {ISO15693_SYSTEM_INFORMATION, SHAPE_NONE, ANSWER_SYSTEM, false, true, false, false, READ_US, "Get system information"},
+    {ISO15693_SYSTEM_INFORMATION, SHAPE_NONE, ANSWER_SYSTEM, false, true, false, false, READ_US,
+     "Get system information"},
     {ISO15693_SECURITY_STATUS, SHAPE_RANGE, ANSWER_STATUSES, false, true, false, false, READ_US, "Get security status"},
 };
 
@@ -48,7 +50,7 @@ const struct iso15693_command *iso15693_command(uint8_t code)
     return is_custom(code) ? &custom : NULL;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------------ */
+/* ---- requests -------------------------------------------------------------------------------------------------- */
 
 static bool is_inventory(const struct iso15693_request *q)
 {
@@ -169,7 +171,7 @@ enum result iso15693_parse_request(const uint8_t *frame, size_t n, struct iso156
     return R_SUCCESS;
 }
 
-/* ---- responses ----------------------------------------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------------------------------------- */
 
 enum { ERROR_FLAG = 0x01 };
 
@@ -258,7 +260,7 @@ enum result iso15693_parse_system(const uint8_t *data, size_t n, struct iso15693
     return r.failed ? R_COMM : R_SUCCESS;
 }
 
-/* ---- one card ------------------------------------------------------------------------------------------------------ */
+/* ---- one card -------------------------------------------------------------------------------------------------- */
 
 void iso15693_card_init(struct iso15693_card *card, const uint8_t uid[ISO15693_UID_SIZE])
 {
@@ -339,7 +341,7 @@ uint16_t iso15693_card_name(const uint8_t uid[ISO15693_UID_SIZE])
     return 0;
 }
 
-/* ---- inventory ----------------------------------------------------------------------------------------------------- */
+/* ---- inventory ------------------------------------------------------------------------------------------------- */
 
 static uint64_t uid_bits(const uint8_t uid[ISO15693_UID_SIZE])
 {

@@ -73,7 +73,7 @@ enum {
     ISO15693_NOT_LOCKED = 0x14
 };
 
-/* ---- the commands -------------------------------------------------------------------------------------------------- */
+/* ---- the commands ---------------------------------------------------------------------------------------------- */
 
 /* What follows the UID in a request. */
 enum iso15693_shape {
@@ -88,7 +88,15 @@ enum iso15693_shape {
 };
 
 /* What follows the flags in an answer that is no error. */
-enum iso15693_answer_shape { ANSWER_NEVER, ANSWER_EMPTY, ANSWER_TAG, ANSWER_BLOCKS, ANSWER_SYSTEM, ANSWER_STATUSES, ANSWER_ANY };
+enum iso15693_answer_shape {
+    ANSWER_NEVER,
+    ANSWER_EMPTY,
+    ANSWER_TAG,
+    ANSWER_BLOCKS,
+    ANSWER_SYSTEM,
+    ANSWER_STATUSES,
+    ANSWER_ANY
+};
 
 struct iso15693_command {
     uint8_t code;
@@ -105,7 +113,7 @@ struct iso15693_command {
 /* The row of a command; custom commands share one. NULL for codes that the standard reserves. */
 const struct iso15693_command *iso15693_command(uint8_t code);
 
-/* ---- requests ------------------------------------------------------------------------------------------------------ */
+/* ---- requests -------------------------------------------------------------------------------------------------- */
 
 struct iso15693_request {
     uint8_t flags; /* as on the air */
@@ -115,8 +123,8 @@ struct iso15693_request {
     size_t n;
 };
 
-/* Does the request fit its command? block_size 0: not known. R_INVALID: it would be refused or, worse, misread by a card,
- * and is not to be sent: a parameter of a wrong length, a write of more or fewer blocks than its count byte says.
+/* Does the request fit its command? block_size 0: not known. R_INVALID: it would be refused or, worse, misread by a
+ * card, and is not to be sent: a parameter of a wrong length, a write of more or fewer blocks than its count byte says.
  * R_NOT_SUPPORTED: no such command. R_PROTOCOL: the addressing makes no sense for the command. */
 enum result iso15693_check(const struct iso15693_request *q, unsigned block_size);
 
@@ -131,7 +139,7 @@ enum result iso15693_parse_request(const uint8_t *frame, size_t n, struct iso156
 /* Puts the CRC behind n bytes of the frame. Returns n + 2; 0 if it does not fit. */
 size_t iso15693_add_crc(uint8_t *frame, size_t n, size_t cap);
 
-/* ---- responses ----------------------------------------------------------------------------------------------------- */
+/* ---- responses ------------------------------------------------------------------------------------------------- */
 
 struct iso15693_response {
     uint8_t flags;
@@ -144,7 +152,8 @@ struct iso15693_response {
  * without an error code. */
 enum result iso15693_parse_response(const uint8_t *frame, size_t n, bool with_crc, struct iso15693_response *out);
 
-/* Is the answer one that the request (which passed iso15693_check) can have? block_size 0: not known. An error always is. */
+/* Is the answer one that the request (which passed iso15693_check) can have? block_size 0: not known. An error always
+ * is. */
 bool iso15693_answers(const struct iso15693_request *q, const struct iso15693_response *a, unsigned block_size);
 
 struct iso15693_system {
@@ -159,7 +168,7 @@ struct iso15693_system {
  * alone, for later editions of the standard may add some. */
 enum result iso15693_parse_system(const uint8_t *data, size_t n, struct iso15693_system *s);
 
-/* ---- one card ------------------------------------------------------------------------------------------------------ */
+/* ---- one card -------------------------------------------------------------------------------------------------- */
 
 /* What is known of a card and its state. */
 struct iso15693_card {
@@ -184,7 +193,7 @@ void iso15693_card_track(struct iso15693_card *card, const uint8_t *frame, size_
 /* The name of the chip in PC/SC part 3's list of storage cards, told from the UID; 0000 when there is doubt. */
 uint16_t iso15693_card_name(const uint8_t uid[ISO15693_UID_SIZE]);
 
-/* ---- inventory ----------------------------------------------------------------------------------------------------- */
+/* ---- inventory ------------------------------------------------------------------------------------------------- */
 
 /* What came back over the air. */
 enum iso15693_air {
@@ -227,8 +236,9 @@ struct iso15693_found {
 enum result iso15693_parse_mask(struct iso15693_search *s, const uint8_t *params, size_t n);
 
 /* Finds the cards in the field. A card answers an inventory whose mask its UID's low bits match; when several do, their
- * answers collide, and the mask is made longer by one nibble, whose 16 values are walked. (A reader made for these cards
- * has them walk by itself, 16 slots to one request; that takes pulses that a raw exchange cannot send.) R_SUCCESS also when nobody answered. */
+ * answers collide, and the mask is made longer by one nibble, whose 16 values are walked. (A reader made for these
+ * cards has them walk by itself, 16 slots to one request; that takes pulses that a raw exchange cannot send.) R_SUCCESS
+ * also when nobody answered. */
 enum result iso15693_inventory(const struct iso15693_search *s, iso15693_exchange_fn exchange, void *context,
                                struct iso15693_found *found);
 

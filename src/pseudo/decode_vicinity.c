@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * ISO 15693 commands, in three dialects:
- *   FF F6 cc P2 Lc parameters Le   (SpringCard) cc: command code; P2: 00 addressed to the slot's card, 01 not addressed, 02 to
- *                                  the selected card, + 40 option flag; of an inventory (01): + 10 an AFI byte stands first,
- *                                  + 20 one slot
+ *   FF F6 cc P2 Lc parameters Le   (SpringCard) cc: command code; P2: 00 addressed to the slot's card, 01 not addressed,
+ *                                  02 to the selected card, + 40 option flag; of an inventory (01): + 10 an AFI byte
+ *                                  stands first, + 20 one slot
  *   FF FC 00 00 Lc cc parameters   (Identiv) addressed to the slot's card
  *   FF 30 P1 P2 …                  (OMNIKEY) a fixed set, see below
- * The parameters are what follows the UID on the air; those of a custom command begin with the manufacturer's byte. Their
- * form is judged here as far as it does not depend on the card: nothing that contradicts itself is ever sent.
+ * The parameters are what follows the UID on the air; those of a custom command begin with the manufacturer's byte.
+ * Their form is judged here as far as it does not depend on the card: nothing that contradicts itself is ever sent.
  */
 #include <string.h>
 

@@ -7,8 +7,8 @@
  * the block's security status. Only what is seen there is reported as done; the rest is 65 81. What changes nothing is
  * asked again, a few times.
  *
- * A silent card may have left. So before "no answer" (64 01) is told, the card is asked for block 0, which every card in
- * the field answers, also a quiet one: if it does not, the call fails as it does for any card that left.
+ * A silent card may have left. So before "no answer" (64 01) is told, the card is asked for block 0, which every card
+ * in the field answers, also a quiet one: if it does not, the call fails as it does for any card that left.
  */
 #include <string.h>
 
@@ -31,7 +31,7 @@ struct heard {
     uint8_t bytes[ISO15693_RESPONSE_MAX];
 };
 
-/* ---- the card as the session knows it ------------------------------------------------------------------------------ */
+/* ---- the card as the session knows it -------------------------------------------------------------------------- */
 
 static struct iso15693_card *card_of(struct job *j)
 {
@@ -71,7 +71,7 @@ void vicinity_heard(struct job *j, const struct storage_exchange *x, enum result
         iso15693_card_track(card_of(j), x->tx, x->tx_len, answered ? &a : NULL);
 }
 
-/* ---- one command ----------------------------------------------------------------------------------------------------- */
+/* ---- one command ----------------------------------------------------------------------------------------------- */
 
 static enum iso15693_air air_of(enum result r, const struct storage_exchange *x)
 {
@@ -136,7 +136,7 @@ static enum result ask(struct job *j, uint8_t like, uint8_t code, const uint8_t 
     return send(j, &q, h);
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------------------------- */
 
 static uint16_t sw_of(uint8_t error)
 {
@@ -154,7 +154,8 @@ static uint16_t sw_of(uint8_t error)
     case ISO15693_NOT_LOCKED:
         return SW_NOT_CONFIRMED;
     default:
-        return error >= ISO15693_CUSTOM_FIRST && error <= ISO15693_CUSTOM_LAST ? (uint16_t)(SW_FAILED | error) : SW_FAILED;
+        return error >= ISO15693_CUSTOM_FIRST && error <= ISO15693_CUSTOM_LAST ? (uint16_t)(SW_FAILED | error)
+                                                                               : SW_FAILED;
     }
 }
 
@@ -203,7 +204,7 @@ static enum result give(struct job *j, const struct heard *h)
     return job_answer(j, SW_DONE);
 }
 
-/* ---- what became of a command whose answer was lost ------------------------------------------------------------------- */
+/* ---- what became of a command whose answer was lost ------------------------------------------------------------ */
 
 enum proof { PROOF_NONE, PROOF_OTHER, PROOF_DONE }; /* nothing could be seen; it is not done; it is */
 
@@ -213,7 +214,8 @@ static uint8_t like(const struct iso15693_request *q)
 }
 
 /* Does block `block` hold these n bytes? */
-static enum result block_holds(struct job *j, uint8_t flags, uint8_t block, const uint8_t *data, size_t n, enum proof *p)
+static enum result block_holds(struct job *j, uint8_t flags, uint8_t block, const uint8_t *data, size_t n,
+                               enum proof *p)
 {
     struct heard h;
     enum result r = ask(j, flags, ISO15693_READ_BLOCK, &block, 1, &h);
@@ -302,7 +304,7 @@ static enum result settle(struct job *j, const struct iso15693_request *q, uint1
     return r == R_TIMEOUT || r == R_COMM ? R_SUCCESS : r;
 }
 
-/* ---- commands as the client gives them ---------------------------------------------------------------------------------- */
+/* ---- commands as the client gives them ------------------------------------------------------------------------- */
 
 /* Writes, locks and custom commands. */
 static enum result run_change(struct job *j, const struct iso15693_request *q)
@@ -340,8 +342,8 @@ static enum result run_quiet(struct job *j, const struct iso15693_request *q)
     return h.lost != R_SUCCESS ? h.lost : job_answer(j, SW_DONE);
 }
 
-static enum result inventory_step(void *context, const uint8_t *frame, size_t n, enum iso15693_air *air, uint8_t *answer,
-                                  size_t cap, size_t *len)
+static enum result inventory_step(void *context, const uint8_t *frame, size_t n, enum iso15693_air *air,
+                                  uint8_t *answer, size_t cap, size_t *len)
 {
     struct job *j = context;
     struct heard h;
@@ -369,7 +371,8 @@ static enum result inventory_step(void *context, const uint8_t *frame, size_t n,
 
 static enum result run_inventory(struct job *j)
 {
-    struct iso15693_search s = {.has_afi = (j->op->vicinity.flags & ISO15693_HAS_AFI) != 0, .wanted = ISO15693_TAGS_MAX};
+    struct iso15693_search s = {.has_afi = (j->op->vicinity.flags & ISO15693_HAS_AFI) != 0,
+                                .wanted = ISO15693_TAGS_MAX};
     struct iso15693_found found;
     enum result r = iso15693_parse_mask(&s, j->op->data, j->op->data_len);
 
@@ -386,8 +389,8 @@ static enum result run_inventory(struct job *j)
         wbuf_bytes(&j->a->data, found.tags[i].uid, sizeof found.tags[i].uid);
     }
     if (found.more)
-        log_fault(&j->slot->device->log, "ISO 15693: there are more cards in the field than the %zu that were told apart",
-                  found.count);
+        log_fault(&j->slot->device->log,
+                  "ISO 15693: there are more cards in the field than the %zu that were told apart", found.count);
     return job_answer(j, found.count > 0 ? SW_DONE : SW_FAILED);
 }
 
@@ -460,7 +463,7 @@ enum result run_vicinity_item(struct job *j)
     return job_answer(j, SW_DONE);
 }
 
-/* ---- plain blocks ------------------------------------------------------------------------------------------------------- */
+/* ---- plain blocks ---------------------------------------------------------------------------------------------- */
 
 /* Le 00 is one block. 0: no whole number of them. */
 static size_t blocks_wanted(const struct job *j, unsigned size)
@@ -470,15 +473,15 @@ static size_t blocks_wanted(const struct job *j, unsigned size)
     return j->op->le % size == 0 ? j->op->le / size : 0;
 }
 
-/* Did a card refuse Read multiple because it has not got it? Its error code may not tell, or it may be silent; but the end
- * of its memory is told by a code of its own. */
+/* Did a card refuse Read multiple because it has not got it? Its error code may not tell, or it may be silent; but the
+ * end of its memory is told by a code of its own. */
 static bool lacks_command(const struct heard *h)
 {
     return h->air != AIR_ANSWER || h->a.error != ISO15693_NO_SUCH_BLOCK;
 }
 
-/* Reads up to `count` blocks in one frame, if the card knows Read multiple, else one. *got: how many; 0: what was heard tells
- * why. A card that refuses several blocks and gives the first alone is not asked for several again. */
+/* Reads up to `count` blocks in one frame, if the card knows Read multiple, else one. *got: how many; 0: what was heard
+ * tells why. A card that refuses several blocks and gives the first alone is not asked for several again. */
 static enum result read_some(struct job *j, unsigned first, size_t count, size_t *got, struct heard *h)
 {
     struct iso15693_card *c = card_of(j);
@@ -550,8 +553,8 @@ static enum result not_sent(struct job *j, enum result r, uint16_t *sw)
 static enum result write_one(struct job *j, uint8_t block, const uint8_t *data, size_t size, uint16_t *sw)
 {
     uint8_t params[1 + ISO15693_BLOCK_MAX];
-    struct iso15693_request q = {.flags = ADDRESSED, .code = ISO15693_WRITE_BLOCK, .uid = j->facts.uid, .params = params,
-                                 .n = 1 + size};
+    struct iso15693_request q = {
+        .flags = ADDRESSED, .code = ISO15693_WRITE_BLOCK, .uid = j->facts.uid, .params = params, .n = 1 + size};
     struct heard h;
     enum result r;
 
@@ -568,8 +571,8 @@ static enum result write_one(struct job *j, uint8_t block, const uint8_t *data, 
 
 /* Tries Write multiple. *done: it is written, or was sent without an outcome (*sw tells); else single writes may go on:
  * the card refused it, so it wrote nothing, or what it wrote is what they will write. */
-static enum result write_several(struct job *j, unsigned first, size_t count, const uint8_t *data, size_t size, bool *done,
-                                 uint16_t *sw)
+static enum result write_several(struct job *j, unsigned first, size_t count, const uint8_t *data, size_t size,
+                                 bool *done, uint16_t *sw)
 {
     uint8_t params[2 + WRITE_BLOCKS_MAX * ISO15693_BLOCK_MAX];
     struct iso15693_request q = {.flags = ADDRESSED, .code = ISO15693_WRITE_BLOCKS, .uid = j->facts.uid,

@@ -11,9 +11,9 @@
  * answers fail that check, the driver makes and checks it instead (redundancy 00). What worked is kept for the reader.
  * Only requests that change nothing are used to find out.
  *
- * Presence. The polls of ISO 14443 do not see these cards, and a quiet one answers no inventory; but every card answers a
- * read of block 0 with its UID, if only by an error. That changes nothing, so it serves for a fresh card and, unlike a
- * poll of other cards, for one in session too.
+ * Presence. The polls of ISO 14443 do not see these cards, and a quiet one answers no inventory; but every card answers
+ * a read of block 0 with its UID, if only by an error. That changes nothing, so it serves for a fresh card and, unlike
+ * a poll of other cards, for one in session too.
  */
 #include "vivopay/internal.h"
 
@@ -44,7 +44,7 @@ bool vivo_is_vicinity(const struct vivo *v)
     return v->field.card.type == VIVO_TYPE_VICINITY;
 }
 
-/* ---- one frame over the air -------------------------------------------------------------------------------------- */
+/* ---- one frame over the air ------------------------------------------------------------------------------------ */
 
 uint32_t vivo_etu(uint32_t us)
 {
@@ -133,7 +133,8 @@ static void learn_crc(struct vivo *v, bool driver_crc)
     struct vivo_vicinity *c = &v->vicinity;
 
     if (!c->crc_known && driver_crc)
-        log_line(v->reader.log, PLOG_INFO, "ISO 15693: the front end's CRC does not fit, the driver makes it from now on");
+        log_line(v->reader.log, PLOG_INFO,
+                 "ISO 15693: the front end's CRC does not fit, the driver makes it from now on");
     c->crc_known = true;
     c->driver_crc = driver_crc;
 }
@@ -174,12 +175,13 @@ enum result vivo_vicinity_send(struct vivo *v, const struct vivo_air *q, struct 
         vivo_sessions_lost(v);
         return R_PROTOCOL;
     }
-    if (out->verdict == VERDICT_ANSWER && q->rx_crc && iso15693_parse_response(out->data, out->n, false, &a) != R_SUCCESS)
+    if (out->verdict == VERDICT_ANSWER && q->rx_crc &&
+        iso15693_parse_response(out->data, out->n, false, &a) != R_SUCCESS)
         out->verdict = VERDICT_BROKEN;
     return R_SUCCESS;
 }
 
-/* ---- the empty field --------------------------------------------------------------------------------------------- */
+/* ---- the empty field ------------------------------------------------------------------------------------------- */
 
 bool vivo_vicinity_turn(struct vivo *v)
 {
@@ -212,8 +214,8 @@ struct looking {
     uint8_t status;
 };
 
-static enum result look(void *context, const uint8_t *frame, size_t n, enum iso15693_air *air, uint8_t *answer, size_t cap,
-                        size_t *len)
+static enum result look(void *context, const uint8_t *frame, size_t n, enum iso15693_air *air, uint8_t *answer,
+                        size_t cap, size_t *len)
 {
     struct looking *l = context;
     struct vivo_air q = {.frame = frame, .n = n, .wait_us = iso15693_command(ISO15693_INVENTORY_CARDS)->wait_us,
@@ -280,7 +282,8 @@ bool vivo_vicinity_adopt(const struct vivo *v, struct vivo_card *card)
 {
     uint8_t uid[ISO15693_UID_SIZE];
 
-    if (v->reader.settings->iso15693 == SWITCH_OFF || card->uid_len != sizeof uid || (card->uid[0] != 0xE0 && card->uid[7] != 0xE0))
+    if (v->reader.settings->iso15693 == SWITCH_OFF || card->uid_len != sizeof uid ||
+        (card->uid[0] != 0xE0 && card->uid[7] != 0xE0))
         return false;
     for (size_t i = 0; i < sizeof uid; i++)
         uid[i] = card->uid[7] == 0xE0 ? card->uid[i] : card->uid[sizeof uid - 1 - i];
@@ -288,7 +291,7 @@ bool vivo_vicinity_adopt(const struct vivo *v, struct vivo_card *card)
     return true;
 }
 
-/* ---- the card that is there --------------------------------------------------------------------------------------- */
+/* ---- the card that is there ------------------------------------------------------------------------------------ */
 
 static enum result field_on(struct vivo *v, deadline_t until)
 {
@@ -303,8 +306,11 @@ static enum result field_on(struct vivo *v, deadline_t until)
 static enum result ask_card(struct vivo *v, uint8_t code, const uint8_t *params, size_t n, bool periodic,
                             const bool *only_while, struct iso15693_response *a, deadline_t until)
 {
-    struct iso15693_request q = {.flags = ISO15693_HIGH_RATE | ISO15693_ADDRESSED, .code = code, .uid = v->field.card.uid,
-                                 .params = params, .n = n};
+    struct iso15693_request q = {.flags = ISO15693_HIGH_RATE | ISO15693_ADDRESSED,
+                                 .code = code,
+                                 .uid = v->field.card.uid,
+                                 .params = params,
+                                 .n = n};
     uint8_t frame[32];
     struct vivo_air air = {.frame = frame, .n = iso15693_build(&q, false, frame, sizeof frame),
                            .wait_us = iso15693_command(code)->wait_us, .tx_crc = true, .rx_crc = true,

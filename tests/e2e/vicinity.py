@@ -43,7 +43,7 @@ def run(card, *pairs):
         same("answer to " + command, card.transmit(command), h(answer))
 
 
-# ---- what a card is to a client ----------------------------------------------------------------------------------------------
+# ---- what a card is to a client ------------------------------------------------------------------------------------
 
 
 @case("the ATR names the chip, and the UID is as it is on the air")
@@ -127,8 +127,8 @@ def identiv():
             ("FF FC 00 00 03 23 0A 02 00", "11 22 33 44 01010101 02020202 90 00"), ("FF FC 00 00 02 22 0A", "90 00"),
             ("FF FC 00 00 02 22 0A", "11 69 86"), ("FF FC 00 00 01 25", "90 00"), ("FF FC 00 00 01 26", "90 00"),
             ("FF FC 00 00 02 27 35", "90 00"), ("FF FC 00 00 02 29 36", "90 00"),
-            ("FF FC 00 00 01 2B 00", "0F" + UID + "36 35 1B 03 01 90 00"), ("FF FC 00 00 03 2C 0A 01 00", "01 00 90 00"),
-            ("FF FC 00 00 01 28", "90 00"), ("FF FC 00 00 01 2A", "90 00"), ("FF FC 00 00 02 29 37", "12 69 86"),
+            ("FF FC 00 00 01 2B 00", "0F" + UID + "36 35 1B 03 01 90 00"),
+            ("FF FC 00 00 03 2C 0A 01 00", "01 00 90 00"), ("FF FC 00 00 01 28", "90 00"), ("FF FC 00 00 01 2A", "90 00"), ("FF FC 00 00 02 29 37", "12 69 86"),
             ("FF FC 00 00 01 02", "90 00"), ("FF FC 00 00 02 01 00 00", NOBODY), ("FF FC 00 00 01 26", "90 00"))
 
 
@@ -145,7 +145,7 @@ def omnikey():
             ("FF F6 01 00 01 00 00", NOBODY))
 
 
-# ---- the transparent session ----------------------------------------------------------------------------------------------------
+# ---- the transparent session ---------------------------------------------------------------------------------------
 
 
 def object_of(frame):
@@ -186,7 +186,8 @@ def transparent():
 @case("while a transparent session is open the card is left alone; when it ends its absence is noticed")
 def left_alone():
     with vicinity(card=CARD) as r, r.card() as card:
-        run(card, ("FF C2 00 00 02 81 00 00", "C0 03 00 90 00 90 00"), (object_of("02 2B"), answer_of("00 0F" + UID + "0000 1B 03 01")))
+        run(card, ("FF C2 00 00 02 81 00 00", "C0 03 00 90 00 90 00"),
+            (object_of("02 2B"), answer_of("00 0F" + UID + "0000 1B 03 01")))
         asked, state = r.count("2C04"), r.pc.state(READER)[0]
         r.pc.change_or_not(READER, state & ~2, 2500)  # nothing is to happen: presence is asked once a second otherwise
         same("exchanges with the card", r.count("2C04"), asked)
@@ -214,15 +215,15 @@ def transcript():
             same("block 0", r.sim("0 mem read 0").replace(" ", ""), "00010203")
 
 
-# ---- errors -----------------------------------------------------------------------------------------------------------------------
+# ---- errors --------------------------------------------------------------------------------------------------------
 
 
 @case("the error codes of a card become their status words")
 def errors():
     with vicinity(card=CARD) as r:
         with r.card() as card:
-            run(card, ("FF F6 2B 40 00", "03 6A 81"), ("FF F6 20 00 01 1C 00", "10 6A 82"), ("FF F6 22 00 01 0A", "90 00"),
-                ("FF F6 22 00 01 0A", "11 69 86"), ("FF F6 21 00 05 0A 01020304", "12 69 86"),
+            run(card, ("FF F6 2B 40 00", "03 6A 81"), ("FF F6 20 00 01 1C 00", "10 6A 82"),
+                ("FF F6 22 00 01 0A", "90 00"), ("FF F6 22 00 01 0A", "11 69 86"), ("FF F6 21 00 05 0A 01020304", "12 69 86"),
                 ("FF FC 00 00 02 22 0A", "11 69 86"), ("FF D6 00 0A 04 01020304", "69 86"),
                 ("FF 30 00 02 05 01 00 00 00 0A", "69 86"))
         r.swap(OTHER + ",program=13", reader=READER)
@@ -258,7 +259,7 @@ def no_write_multiple():
                 same("frames, now that it is known", r.count("2C04") - before, 10)
 
 
-# ---- a whole card -------------------------------------------------------------------------------------------------------------------
+# ---- a whole card --------------------------------------------------------------------------------------------------
 
 
 @case("a whole card is dumped, written anew, and locked in part")
@@ -281,7 +282,8 @@ def whole():
         same("all but the locked blocks", card.transmit("FF B0 00 00 70"),
              newer[:36] + new[36:40] + newer[40:80] + new[80:84] + newer[84:] + b"\x90\x00")
         run(card, ("FF B0 00 1A 10", newer[104:].hex() + "62 82"), ("FF B0 00 1C 04", "6A 82"),
-            ("FF D6 00 1B 08 0102030405060708", "6A 82"), ("FF B0 00 00 06", "6C 04"), ("FF D6 00 00 06 010203040506", "67 00"))
+            ("FF D6 00 1B 08 0102030405060708", "6A 82"), ("FF B0 00 00 06", "6C 04"),
+            ("FF D6 00 00 06 010203040506", "67 00"))
 
 
 @case("a large card, one with blocks of eight bytes, one that does not tell its size")
@@ -303,7 +305,7 @@ def sizes():
                 ("FF B0 00 00 08", "0102030405060708 90 00"), ("FF B0 00 1A 10", "00" * 8 + "62 82"))
 
 
-# ---- several cards ------------------------------------------------------------------------------------------------------------------
+# ---- several cards -------------------------------------------------------------------------------------------------
 
 
 @case("three cards in the field: one is the slot's, all answer the inventory")
@@ -357,8 +359,9 @@ def swapped():
         with r.card() as card:
             run(card, ("FF CA 00 00 00", OTHER_UID + "90 00"), ("FF F6 20 00 01 00 00", "00000000 90 00"))
             r.sim("0 swap " + THIRD)
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD), card.transmit, "FF F6 20 00 01 00 00")
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD), card.transmit, "FF CA 00 00 00")
+            left = (SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD)
+            fails(left, card.transmit, "FF F6 20 00 01 00 00")
+            fails(left, card.transmit, "FF CA 00 00 00")
         with r.card() as card:
             run(card, ("FF CA 00 00 00", THIRD_UID + "90 00"))
 
@@ -378,7 +381,7 @@ def removed():
             r.pc.wait_empty(READER)
 
 
-# ---- the setting ---------------------------------------------------------------------------------------------------------------------
+# ---- the setting ---------------------------------------------------------------------------------------------------
 
 
 @case("iso15693 = off: nothing is ever sent for such cards")
@@ -457,7 +460,7 @@ def own_poll():
                     ("FF B0 00 0A 04", "01020304 90 00"))
 
 
-# ---- faults ---------------------------------------------------------------------------------------------------------------------------
+# ---- faults --------------------------------------------------------------------------------------------------------
 
 SHORT = "command_wait = 400\nping_wait = 100\nresync_quiet = 20\nframe_gap = 60\nreader_cap = 4000\napdu_cap = 6000\n"
 OVERHEAD = 16 + 5  # a frame's own bytes, the PCD status and the number of bits
@@ -537,7 +540,7 @@ def slow():
                 ("FF D6 00 0B 08 0102030405060708", "90 00"), ("FF B0 00 0B 08", "0102030405060708 90 00"))
 
 
-# ---- examples -------------------------------------------------------------------------------------------------------------------------
+# ---- examples ------------------------------------------------------------------------------------------------------
 
 
 def scriptor(r, name):
@@ -561,8 +564,8 @@ def plain(text):
 def examples():
     with vicinity(card=CARD) as r:
         same("dump", scriptor(r, "vicinity-dump"),
-             [plain(a) for a in (UID + "9000", "0B 00 14 90 00", "0F" + UID + "00 00 1B 03 01 90 00", "00" * 112 + "9000",
-                                 "00" * 5 + "9000", "00" * 28 + "9000")])
+             [plain(a) for a in (UID + "9000", "0B 00 14 90 00", "0F" + UID + "00 00 1B 03 01 90 00",
+                                 "00" * 112 + "9000", "00" * 5 + "9000", "00" * 28 + "9000")])
         same("write", scriptor(r, "vicinity-write"),
              ["9000", "112233449000", "9000", "5566778899AABBCCDDEEFF009000", "9000", "010203049000", "9000",
               "10101010202020209000"])

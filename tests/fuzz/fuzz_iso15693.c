@@ -2,8 +2,8 @@
  *
  * Fuzzes ISO 15693: the same bytes are taken as a request, as an answer, as system information, as the parameters of an
  * inventory, and as what a field of cards answers to one. Nothing may be read outside them; what is taken apart and put
- * together again is the same; what passes the check of a write has as many blocks as its count byte says; and the search
- * for cards ends.
+ * together again is the same; what passes the check of a write has as many blocks as its count byte says; and the
+ * search for cards ends.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * ISO 15693 by class FF: what goes out for each form, and what becomes of each way in which an exchange can fail. The card
- * is a few lines here, written for this test: memory, locks, quiet and selected, commands that it may lack. Every
+ * ISO 15693 by class FF: what goes out for each form, and what becomes of each way in which an exchange can fail. The
+ * card is a few lines here, written for this test: memory, locks, quiet and selected, commands that it may lack. Every
  * exchange can be made to go wrong, before the card has heard it or after.
  */
 #include <setjmp.h>
@@ -22,7 +22,7 @@
 enum { BLOCKS = 28, SIZE = 4, LOG_MAX = 1024, TAGS = 3 };
 #define UID "1D 9F 37 59 50 01 04 E0"
 
-/* ---- the cards --------------------------------------------------------------------------------------------------- */
+/* ---- the cards ------------------------------------------------------------------------------------------------- */
 
 struct tag {
     uint8_t uid[8];
@@ -102,7 +102,8 @@ static size_t read_range(const struct tag *t, const struct iso15693_request *q, 
     return n;
 }
 
-static size_t write_range(struct tag *t, const struct iso15693_request *q, unsigned count, const uint8_t *data, uint8_t *rx)
+static size_t write_range(struct tag *t, const struct iso15693_request *q, unsigned count, const uint8_t *data,
+                          uint8_t *rx)
 {
     if (q->params[0] + count > BLOCKS)
         return say(rx, 0x10);
@@ -330,7 +331,7 @@ static int setup(void **state)
     return 0;
 }
 
-/* ---- asking -------------------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------------------------- */
 
 static uint8_t response[600];
 static size_t received;
@@ -382,7 +383,7 @@ static unsigned sent(uint8_t code)
     return n;
 }
 
-/* ---- forms ----------------------------------------------------------------------------------------------------------- */
+/* ---- forms ----------------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *apdu, *frame, *answer;
@@ -511,7 +512,8 @@ static void test_refused(void **state)
 
 static void test_no_vicinity(void **state)
 {
-    static const char *const apdus[] = {"FF F6 2B 00 00", "FF FC 00 00 01 2B 00", "FF 30 02 00 00", "FF F6 22 00 01 0A"};
+    static const char *const apdus[] = {"FF F6 2B 00 00", "FF FC 00 00 01 2B 00", "FF 30 02 00 00",
+                                        "FF F6 22 00 01 0A"};
 
     (void)state;
     for (size_t i = 0; i < LEN(apdus); i++) {
@@ -532,7 +534,7 @@ static void test_no_vicinity(void **state)
     }
 }
 
-/* ---- what the card says ------------------------------------------------------------------------------------------------ */
+/* ---- what the card says ---------------------------------------------------------------------------------------- */
 
 static void test_errors(void **state)
 {
@@ -561,7 +563,7 @@ static void test_errors(void **state)
     }
 }
 
-/* ---- lost answers -------------------------------------------------------------------------------------------------------- */
+/* ---- lost answers ---------------------------------------------------------------------------------------------- */
 
 struct change {
     const char *apdu;
@@ -606,7 +608,8 @@ static void test_lost_changes(void **state)
     }
 }
 
-/* The same, and nothing that is asked afterwards is answered either: 65 81 if the card is found again, else it is gone. */
+/* The same, and nothing that is asked afterwards is answered either: 65 81 if the card is found again, else it is gone.
+ */
 static void test_lost_for_good(void **state)
 {
     (void)state;
@@ -704,8 +707,9 @@ static void test_lost_reads(void **state)
 /* Silence that does not end: the card is still there (64 01), or it is not. */
 static void test_silence(void **state)
 {
-    static const char *const apdus[] = {"FF F6 20 00 01 0A 00", "FF F6 2B 00 00", "FF F6 26 00",    "FF F6 25 00",
-                                        "FF F6 A5 00 01 04",    "FF B0 00 0A 04", "FF 30 02 00 00", "FF F6 01 00 01 00 00"};
+    static const char *const apdus[] = {"FF F6 20 00 01 0A 00", "FF F6 2B 00 00",      "FF F6 26 00",
+                                        "FF F6 25 00",          "FF F6 A5 00 01 04",   "FF B0 00 0A 04",
+                                        "FF 30 02 00 00",       "FF F6 01 00 01 00 00"};
 
     (void)state;
     for (size_t i = 0; i < LEN(apdus); i++) {
@@ -758,7 +762,7 @@ static void test_reader_lost(void **state)
     expect("FF F6 01 00 01 00 00", "00 " UID "90 00");
 }
 
-/* ---- blocks ------------------------------------------------------------------------------------------------------------ */
+/* ---- blocks ---------------------------------------------------------------------------------------------------- */
 
 static void fill(char *text, const char *head, unsigned count, uint8_t first, const char *tail)
 {
@@ -874,7 +878,8 @@ static void test_write_stops(void **state)
     }
 }
 
-/* A lost answer in the middle. Single writes are settled one by one; of several at once the card tells how far they went. */
+/* A lost answer in the middle. Single writes are settled one by one; of several at once the card tells how far they
+ * went. */
 static void test_write_lost(void **state)
 {
     char apdu[400], want[32];
@@ -913,7 +918,7 @@ static void test_write_lost(void **state)
     }
 }
 
-/* ---- state --------------------------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------------------------- */
 
 static void test_quiet_and_selected(void **state)
 {
