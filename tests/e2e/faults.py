@@ -13,8 +13,10 @@ import winscard
 from rig import Background, Rig, case, fails, h, same
 from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD, T0, T1, Failed)
 
-SETTINGS = ("[072F:8002]\napdu_cap = 400\npower_cap = 3000\nreader_cap = 3000\ncommand_wait = 800\nreset_wait = 1000\n"
+SETTINGS = ("[072F:8002]\napdu_cap = 1200\npower_cap = 3000\nreader_cap = 3000\ncommand_wait = 800\nreset_wait = 1000\n"
             "frame_gap = 60\nresync_quiet = 20\nopen_quiet = 20\n")
+SHORT = SETTINGS.replace("apdu_cap = 1200", "apdu_cap = 400")
+LONG = SETTINGS.replace("apdu_cap = 1200", "apdu_cap = 9000")
 GET_8 = "00 84 00 00 08"
 EIGHT = h("11 22 33 44 55 66 77 88 90 00")
 ADD, COUNTER = "00 EA 00 00 04", "00 EC 00 00 04"
@@ -122,7 +124,7 @@ def t1_bytes():
     faults = at_every_byte(T1)
     # An answer of which nothing at all has come is waited for until the cap; of any other the end of waiting is near.
     mended = [f for f in faults if f != "fault cut=0 at=A1"]
-    broken("echo-t1", T1, faults, mended, settings=SETTINGS.replace("apdu_cap = 400", "apdu_cap = 3000"))
+    broken("echo-t1", T1, faults, mended, settings=SETTINGS.replace("apdu_cap = 1200", "apdu_cap = 4000"))
 
 
 def command_faults(length):
@@ -151,7 +153,7 @@ def packets():
 def t1_blocks():
     data = bytes(range(100))
     kinds = ["t1mute exec=0", "t1mute exec=1", "t1edc exec=0", "t1edc exec=1", "t1nr", "t1nad", "t1dup", "t1len", "t1len=05"]
-    with Rig("aet63:interval=none,card=echo-t1", settings=SETTINGS.replace("apdu_cap = 400", "apdu_cap = 9000")) as r:
+    with Rig("aet63:interval=none,card=echo-t1", settings=LONG) as r:
         with r.connect(T1) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)
             for kind in kinds:
@@ -167,8 +169,7 @@ def t1_blocks():
 @case("T=1: a long answer in blocks of 32, each broken in each way")
 def t1_answer_blocks():
     kinds = ["t1mute", "t1edc", "t1nr", "t1dup", "badsum at=A1", "drop at=A1"]
-    settings = SETTINGS.replace("apdu_cap = 400", "apdu_cap = 9000")
-    with Rig("aet63:interval=none,card=echo-t1", settings=settings) as r:
+    with Rig("aet63:interval=none,card=echo-t1", settings=LONG) as r:
         r.sim("0 fault t1noifs times=3")  # the card refuses S(IFS 254), so it sends no more than 32
         with r.connect(T1) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)
@@ -185,7 +186,7 @@ def t1_answer_blocks():
 
 @case("T=1: a card that does not even answer S(RESYNCH): an error within the cap, and a reset helps")
 def t1_no_resynch():
-    with Rig("aet63:card=echo-t1", settings=SETTINGS.replace("apdu_cap = 400", "apdu_cap = 1500")) as r:
+    with Rig("aet63:card=echo-t1", settings=SETTINGS) as r:
         for fault in ("t1rloop times=0", "t1edc times=0", "t1chain times=0"):
             with r.connect(T1) as card:
                 same("an APDU", card.transmit(GET_8), EIGHT)
@@ -204,7 +205,7 @@ def t1_no_resynch():
 def slow_card():
     for overlap in ("ignore", "stall", "queue"):
         for name, protocol in (("echo-t0", T0), ("echo-t1", T1)):
-            with Rig("aet63:card=%s,overlap=%s" % (name, overlap), settings=SETTINGS) as r:
+            with Rig("aet63:card=%s,overlap=%s" % (name, overlap), settings=SHORT) as r:
                 with r.connect(protocol) as card:
                     tail = "" if protocol == T0 else " 00"
                     same("an APDU", card.transmit(GET_8), EIGHT)
@@ -238,7 +239,7 @@ def step(card, overlap, name):
 def late():
     for ins in ("A0", "01", "9A"):
         for k in (1, 2):
-            with Rig("aet63:card=echo-t0", settings=SETTINGS + "presence_retry = 60\n") as r, r.connect(T0) as card:
+            with Rig("aet63:card=echo-t0", settings=SHORT + "presence_retry = 60\n") as r, r.connect(T0) as card:
                 before = int.from_bytes(card.transmit(COUNTER)[:4], "big")
                 r.sim("0 fault late=%d at=%s" % (k, ins))
                 done = 0
