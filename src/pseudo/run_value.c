@@ -217,19 +217,18 @@ static void take_own_keys(struct job *j, bool succeeded)
     j->session->purse_key.selection = j->facts.selection;
 }
 
+/* A failure that names no block does not tell how far the reader came: that is as unknown as a lost answer. */
 static enum result batch_failed(struct job *j, enum result r, const uint8_t *error, size_t error_len)
 {
-    if (r != R_CARD) {
+    if (r != R_CARD || error_len < STORAGE_ERROR_MAX) {
         log_line(&j->slot->device->log, PLOG_CRITICAL, "purse command: outcome unknown");
         if (r == R_GONE || r == R_CANCELLED)
             return r;
-        if (r == R_NO_CARD)
+        if (r == R_NO_CARD || r == R_CARD)
             (void)job_result(j, r);
         return job_answer(j, SW_NOT_CONFIRMED);
     }
-    if (error_len > 0)
-        log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0],
-                  error_len > 1 ? error[1] : 0U);
+    log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0], error[1]);
     wbuf_bytes(&j->a->data, error, error_len);
     (void)job_reselect(j); /* the slot is empty if it fails; this answer is due all the same */
     return job_answer(j, SW_FAILED);

@@ -158,11 +158,13 @@ def reports():
 def refused():
     with Neo("mifare1k") as r:
         till = Till(r)
-        for form in ("debit", "credit", "debit, OMNIKEY", "debit into another block", "backup"):
+        for form in ("debit", "credit", "debit, OMNIKEY", "debit into another block", "backup", "store"):
             for executed in (True, False):
                 told, changed = till.outcome(form, "status=0A exec=%d" % executed)
                 same("%s, %d" % (form, executed), (told, changed), ("90 00" if executed else "64 00", executed))
                 same("the authentication is forgotten", sw(till.card, "FF B0 00 04 10"), "69 82")
+        for executed in (True, False):  # no block is named: how far did it come?
+            same("batch, %d" % executed, till.outcome("batch", "status=0A exec=%d" % executed), ("65 81", executed))
 
 
 @case("the reader says that the card was silent: the truth is told, and then the session is over")

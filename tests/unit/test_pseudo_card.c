@@ -481,6 +481,12 @@ static void a_write_that_stopped_says_where(void **state)
     expect("FF D6 00 04 10 " SIXTEEN, "6400"); /* one block: the card has said it all */
     assert_int_equal(card.calls[ON_WRITE], 1);
     assert_int_equal(card.calls[ON_READ], 0);
+    for (int run = 0; run < 2; run++) { /* but a stored value is money: the card is asked whether it is there */
+        expect("FF 86 00 00 05 01 00 04 60 00", "9000");
+        fault(ON_WRITE, R_CARD, run);
+        expect(run ? "FF D7 00 04 05 00 00 00 00 07" : "FF D7 00 04 05 00 00 00 00 08", run ? "9000" : "6400");
+        expect("FF B0 00 04 10", "6982");
+    }
 }
 
 static void a_lost_trailer_is_proven_by_its_key(void **state)
@@ -723,8 +729,11 @@ static void a_batch_that_fails_says_at_which_block(void **state)
     expect("FF 86 00 00 05 01 00 04 60 00", "9000");
     fault(ON_PURSE, R_CARD, false);
     card.error_len = 0;
-    expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6400");
+    expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6581"); /* no block is named: nobody knows how far it came */
+    assert_true(stub_log_matches("purse command: outcome unknown") > 0);
     assert_int_equal(card.calls[ON_PURSE], 2);
+    assert_int_equal(card.calls[ON_RESELECT], 2);
+    assert_int_equal(fake.lost, 0);
 }
 
 static void a_lost_batch_is_not_confirmed(void **state)
@@ -754,7 +763,7 @@ static void a_default_key_must_be_there(void **state)
     expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "9000");                 /* which is the default now */
     expect("FF B0 00 04 10", "6982"); /* but the client has authenticated nothing */
     fault(ON_PURSE, R_CARD, false);
-    expect("FF F5 2C 0A 0E 31 04 0B 01 00 00 00 01 EEEEEEEEEEEE", "6400");
+    expect("FF F5 2C 0A 0E 31 04 0B 01 00 00 00 01 EEEEEEEEEEEE", "6581");
     expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6982");
 }
 
