@@ -26,7 +26,9 @@ enum {
     SEEN_MS = 1500,          /* a fresh card that was seen that long ago needs no poll before it is powered up */
     RNAK_EVERY_MS = 2000,
     RNAK_AGAIN_MS = 250,
-    TYPE_BOTH = 0x07
+    TYPE_BOTH = 0x07,
+    TYPE_TOPAZ = 0x0A,
+    TYPE_FELICA = 0x0C
 };
 static const int64_t ns_per_ms = 1000000;
 
@@ -181,6 +183,25 @@ enum result vivo_poll(struct vivo *v, enum vivo_opener opener, unsigned ms, bool
     return poll_status(v, opener, &answer, card);
 }
 
+/* 2C-40 finds cards of ISO 14443 as well, and calls them by other types. What the usual poll finds as well is the usual
+ * poll's; what it does not find is asked for once more, having been disturbed. */
+static enum result by_usual_poll(struct vivo *v, unsigned ms, struct vivo_card *card, enum vivo_opener *by,
+                                 deadline_t until)
+{
+    struct vivo_card usual;
+    enum result r;
+
+    if (*by != OPEN_BY_40 || card->type == 0 || card->type == TYPE_TOPAZ || card->type == TYPE_FELICA)
+        return R_SUCCESS;
+    r = vivo_poll(v, best_poll(v), ms, false, &usual, until);
+    if (r == R_SUCCESS && usual.type != 0) {
+        *card = usual;
+        *by = best_poll(v);
+        return R_SUCCESS;
+    }
+    return r == R_SUCCESS ? vivo_poll(v, OPEN_BY_40, ms, false, card, until) : r;
+}
+
 /* A poll of an empty field, or for any card; falls back to the next command where one is not there. *by: what found it. */
 static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card, enum vivo_opener *by, deadline_t until)
 {
@@ -197,6 +218,8 @@ static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card,
         *by = *by == OPEN_BY_0E ? best_opener(v) : best_poll(v);
         r = vivo_poll(v, *by, ms, true, card, until);
     }
+    if (r == R_SUCCESS)
+        r = by_usual_poll(v, ms, card, by, until);
     v->vicinity.due = *by != OPEN_BY_RAW; /* the field is on now */
     return r == R_NOT_SUPPORTED ? R_COMM : r;
 }

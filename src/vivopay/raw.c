@@ -130,7 +130,7 @@ static enum result ask_parameters(struct vivo *v, unsigned slot, uint8_t *block,
     if (r != R_SUCCESS || f.status != VIVO_OK || f.n < 15)
         return r;
     block[0] |= f.data[5] & 1;
-    if (f.data[6] != 0) {
+    if (f.data[6] != 0 && (f.data[4] & 0x0F) != 0) { /* a card of CID 0 heeds blocks without CID */
         block[0] |= 0x08;
         block[1] = f.data[4] & 0x0F;
         *n = 2;

@@ -500,6 +500,77 @@ static void a_session_is_left_alone(void **state)
     rig_close(r);
 }
 
+static const char *parameters, *raw_answer;
+static uint8_t raw_status;
+
+static bool answers_raw(const struct rig_sent *q)
+{
+    if (q->command != 0x2C || (q->sub != VIVO_SUB_PARAMETERS && q->sub != VIVO_SUB_RAW))
+        return false;
+    if (q->sub == VIVO_SUB_PARAMETERS)
+        rig_say(0x2C, VIVO_OK, parameters);
+    else
+        rig_say(0x2C, raw_status, raw_answer);
+    return true;
+}
+
+/* Two seconds have passed without an APDU. */
+static unsigned idle_turn(struct reader *r)
+{
+    vivo_of(r)->slot[0].traffic = vivo_of(r)->field.rnak_at = 0;
+    return turn(r, 0);
+}
+
+static void the_presence_check_asks_by_an_r_block(void **state)
+{
+    static const uint8_t apdu[] = {0x00, 0xA4, 0x00, 0x00};
+    uint8_t response[300];
+    size_t n;
+
+    (void)state;
+    rig_settings.presence_check = PRESENCE_RNAK;
+    struct reader *r = rig_open_powered();
+    rig.handler = answers_raw;
+    assert_int_equal(r->ops->transmit(r, 0, apdu, 4, response, sizeof response, &n, deadline_in(1000)), R_SUCCESS);
+    rig_forget();
+    assert_true(turn(r, 0) > 1500); /* a client works: not yet */
+    assert_int_equal(rig.sent_count, 0);
+    parameters = "010001000301010000100000000180"; /* CID 3 in use, block 1 */
+    raw_status = VIVO_OK;
+    raw_answer = "0000000008A2";
+    assert_true(idle_turn(r) > 1500);
+    assert_int_equal(rig.sent_count, 2);
+    assert_memory_equal(rig.sent[1].data, "\x1E\x00\x00\x29\x68\x01\x0F\xBB\x03", 9);
+    parameters = "010001000000010000100000000180"; /* CID 0: left out */
+    (void)idle_turn(r);
+    assert_int_equal(rig.sent[3].n, 8);
+    assert_int_equal(rig.sent[3].data[7], 0xB2);
+    raw_status = VIVO_FAILED; /* spoilt, but something is there */
+    raw_answer = "FE00000000";
+    assert_true(idle_turn(r) > 1500);
+    raw_status = VIVO_TIMEOUT;
+    raw_answer = "E500000000";
+    assert_true(idle_turn(r) <= 251);
+    assert_true(rig.present[0]);
+    (void)idle_turn(r);
+    assert_false(rig.present[0]);
+    rig_close(r);
+}
+
+static void a_reader_without_raw_exchange_is_not_asked_for_ever(void **state)
+{
+    (void)state;
+    rig_settings.presence_check = PRESENCE_RNAK;
+    struct reader *r = rig_open_powered(); /* answers 03 to it */
+    vivo_of(r)->slot[0].session = true;
+    assert_int_equal(idle_turn(r), READER_WATCH_NEVER);
+    rig_forget();
+    assert_int_equal(idle_turn(r), READER_WATCH_NEVER);
+    assert_int_equal(rig.sent_count, 0);
+    assert_true(rig.present[0]);
+    rig_close(r);
+}
+
 static void power_down_takes_the_field_away_for_a_while(void **state)
 {
     int64_t before;
@@ -575,6 +646,42 @@ static void felica_has_its_turn(void **state)
     (void)turn(r, 0); /* polled again by what found it */
     assert_int_equal(rig_count(0x2C, 0x40), 2);
     rig_close(r);
+}
+
+static bool usual_too;
+
+static bool finds_tag_4(const struct rig_sent *q)
+{
+    if (q->command != 0x2C || (q->sub != 0x40 && q->sub != 0x0E))
+        return false;
+    if (q->sub == 0x40)
+        rig_say(0x2C, VIVO_OK, "0D11223344");
+    else if (usual_too && rig_count(0x2C, 0x40) > 0) /* it came while 2C-40 had its turn */
+        rig_say(0x2C, VIVO_OK, "0111223344");
+    else
+        rig_say(0x2C, VIVO_TIMEOUT, "");
+    return true;
+}
+
+/* The turn of 2C-40 finds a card that is no FeliCa: it is the usual poll's, if that can find it. */
+static void the_turn_for_felica_takes_no_other_card_away(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rig_reset();
+        usual_too = i;
+        rig_settings.felica = SWITCH_ON;
+        struct reader *r = open_reader();
+        rig.handler = finds_tag_4;
+        for (int k = 0; k < 4; k++)
+            (void)turn(r, 0);
+        assert_true(rig.present[0]);
+        assert_int_equal(vivo_of(r)->field.card.type, usual_too ? 0x01 : 0x0D);
+        assert_int_equal(vivo_of(r)->field.opener, usual_too ? OPEN_BY_0E : OPEN_BY_40);
+        power_up(r, 0);
+        expect_atr("3B80800101");
+        rig_close(r);
+    }
 }
 
 /* ---- contact slots ---------------------------------------------------------------------------------------------------- */
@@ -705,10 +812,13 @@ int main(void)
         CASE(a_random_uid_is_no_storm),
         CASE(an_unreadable_answer_is_no_removal),
         CASE(a_session_is_left_alone),
+        CASE(the_presence_check_asks_by_an_r_block),
+        CASE(a_reader_without_raw_exchange_is_not_asked_for_ever),
         CASE(power_down_takes_the_field_away_for_a_while),
         CASE(a_card_that_left_while_unpowered_is_found_out_by_power_up),
         CASE(protocols_of_a_contactless_card),
         CASE(felica_has_its_turn),
+        CASE(the_turn_for_felica_takes_no_other_card_away),
         CASE(a_contact_card_is_asked_for_by_its_atr),
         CASE(a_failed_contact_exchange_ends_the_session),
         CASE(a_sam_is_asked_once),
