@@ -293,6 +293,20 @@ static deadline_t answer_due(const struct vivo *v, const struct vivo_command *ro
     return deadline_min(until, deadline_in(ms + q->extra_ms));
 }
 
+/* What came behind the last answer came before the next command, so it cannot be the answer to that: a second copy would
+ * shift every later answer by one. False: it was a boot frame. */
+static bool drop_stale(struct vivo *v)
+{
+    bool restarted = v->restarted;
+    struct vivo_frame f;
+    enum vivo_input input;
+
+    while ((input = vivo_decode(&v->decoder, &v->rest, &v->rest_n, &f)) != VIVO_MORE)
+        if (input == VIVO_FRAME && !heed(v, &f))
+            log_fault(v->reader.log, "a frame %02X status %02X came behind the last answer; dropped", f.command, f.status);
+    return restarted || !v->restarted;
+}
+
 /* Sends q once, and after status 04 again in the other order. `flip`: begin with the order that is not the first guess. */
 static enum result talk(struct vivo *v, const struct vivo_request *q, bool flip, struct vivo_frame *f, deadline_t until)
 {
@@ -307,7 +321,7 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, bool flip,
         size_t n = vivo_encode(q->command, q->sub, q->part1, q->n1, q->part2, q->n2, order, v->frame, sizeof v->frame);
         if (n == 0)
             return R_INVALID;
-        r = send_frame(v, n, until);
+        r = drop_stale(v) ? send_frame(v, n, until) : R_COMM;
         if (r == R_SUCCESS)
             r = await(v, q->command, f, answer_due(v, row, q, until));
         if (r != R_SUCCESS)
