@@ -29,7 +29,7 @@ COUNTER = "00 EC 00 00 04"
 ADD = "00 EA 00 00 04"
 UID = "FF CA 00 00 00"
 # Waits that keep a case short. None of them is a time that a test measures.
-QUICK = "apdu_cap = 1500\npower_cap = 3000\nreader_cap = 2500\nframe_gap = 100\nresync_quiet = 20\nping_wait = 200\n"
+QUICK = "apdu_cap = 1500\npower_cap = 3000\nreader_cap = 2500\nframe_gap = 100\nresync_quiet = 20\nping_wait = 200\nopen_drain = 300\n"
 
 
 def number(n):
@@ -75,9 +75,10 @@ class Neo(Rig):
         return state
 
     def works(self, reader=None):
-        """A new client gets an answer from an echo card."""
+        """A new client gets an answer from an echo card, and leaves it without power, so that the field is polled again."""
         with self.connect(reader=reader) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)
+            card.disconnect(winscard.UNPOWER)
 
     def lines(self, text):
         """How many lines of the log have this text."""
