@@ -182,6 +182,16 @@ EXPORT RESPONSECODE IFDHSetProtocolParameters(DWORD Lun, DWORD Protocol, UCHAR F
     return finish(lun, CALL_PROTOCOL, slot_set_protocol(lun->slot, Protocol == SCARD_PROTOCOL_T1 ? 1 : 0));
 }
 
+/* A class-FF command of a connection that was made to the card before this one, see slot_transmit(); a RAW connection
+ * (protocol 4) never sets a protocol, so nothing can be told of it. */
+static bool is_late(struct slot *s, DWORD protocol)
+{
+    struct slot_status st;
+
+    slot_status(s, &st);
+    return protocol <= 1 && st.powered && !st.protocol_set;
+}
+
 static enum result transmit(struct slot *s, DWORD protocol, const uint8_t *apdu, size_t n, uint8_t *response,
                             size_t cap, size_t *len)
 {
@@ -190,6 +200,8 @@ static enum result transmit(struct slot *s, DWORD protocol, const uint8_t *apdu,
     if (n == 0)
         return R_INVALID;
     if (apdu[0] == 0xFF) { /* the driver's own, whatever protocol the card runs */
+        if (is_late(s, protocol))
+            return slot_refuse(s);
         r = pseudo_transmit(s, apdu, n, response, cap, len);
         return r == R_NO_CARD ? slot_refuse(s) : r; /* pcscd takes the slot for empty now: so must its poller */
     }

@@ -726,6 +726,7 @@ void slot_status(struct slot *s, struct slot_status *st)
     st->present = presence_usable(&s->presence);
     st->powered = s->powered;
     st->in_session = s->in_session;
+    st->protocol_set = s->protocol_set;
     st->gone = d->gone;
     st->protocol = s->protocol;
     st->max_apdu_data = s->powered ? s->max_apdu_data : 0;

@@ -126,6 +126,7 @@ bool device_key(struct device *d, uint8_t number, uint8_t key[STORAGE_KEY_SIZE])
 bool slot_atr(struct slot *s, struct atr *atr); /* false: unpowered */
 struct slot_status {
     bool present, powered, in_session, gone;
+    bool protocol_set; /* since the power-up: a connection to this card was made */
     int protocol;
     size_t max_apdu_data;
 };

@@ -40,7 +40,7 @@ void fake_reset(void)
     memset(&fake, 0, sizeof fake);
     fake.slot_count = 1;
     fake.present = true;
-    fake.status = (struct slot_status){.present = true, .powered = true};
+    fake.status = (struct slot_status){.present = true, .powered = true, .protocol_set = true};
     fake.atr = (struct atr){.bytes = {0x3B, 0x00}, .len = 2};
     fake.transmit.answer[0] = 0x90;
     fake.transmit.answer_len = 2;

@@ -141,6 +141,26 @@ static void a_removal_by_pcscd_makes_the_rest_quiet(void **state)
     assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR);
 }
 
+/* The card was swapped and powered up while the command of a connection to the old one waited for pcscd's mutex. */
+static void class_ff_of_an_old_connection_does_not_reach_the_next_card(void **state)
+{
+    SCARD_IO_HEADER pci = {.Protocol = 1};
+    UCHAR apdu[] = {0xFF, 0xCA, 0xFA, 0, 0}, response[64];
+    DWORD n = sizeof response;
+
+    (void)state;
+    fake.status.protocol_set = false;
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_ICC_NOT_PRESENT);
+    assert_int_equal(n, 0);
+    pci.Protocol = SCARD_PROTOCOL_RAW; /* such a connection never has one */
+    n = sizeof response;
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_SUCCESS);
+    fake.status.protocol_set = true;
+    pci.Protocol = 1;
+    n = sizeof response;
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_SUCCESS);
+}
+
 /* ---- power and protocol --------------------------------------------------------------------------------------- */
 
 static void power_up_gives_the_atr_and_a_failure_none(void **state)
@@ -459,6 +479,7 @@ int main(void)
         CASE(presence_is_the_slots_word),
         CASE(a_missing_reader_is_said_once_by_a_call),
         CASE(a_removal_by_pcscd_makes_the_rest_quiet),
+        CASE(class_ff_of_an_old_connection_does_not_reach_the_next_card),
         CASE(power_up_gives_the_atr_and_a_failure_none),
         CASE(power_down_has_no_atr_and_other_actions_are_unknown),
         CASE(a_protocol_is_0_or_1),
