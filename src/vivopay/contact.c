@@ -2,10 +2,10 @@
  *
  * Contact and SAM slots (IDG p279-280, p300-301).
  *
- * No command tells whether a card is in the contact slot; 2C-12 brings its ATR, powering it up, and that is presence. So
- * while no client works with the card it is asked once a second, and never in a session. A SAM does not come and go:
- * it is asked when the reader comes up. 2C-18 carries no interface byte in the pages known, so it may take every contact
- * card's power: it is not sent while another one is in use.
+ * No command tells whether a card is in the contact slot; 2C-12 brings its ATR, powering it up, and that is presence.
+ * So while no client works with the card it is asked once a second, and never in a session. A SAM does not come and go:
+ * it is asked when the reader comes up. 2C-18 carries no interface byte in the pages known, so it may take every
+ * contact card's power: it is not sent while another one is in use.
  */
 #include "vivopay/internal.h"
 
@@ -49,8 +49,8 @@ static enum result ask(struct vivo *v, unsigned slot, bool coming_up, bool perio
 {
     struct vivo_slot *s = &v->slot[slot];
     uint8_t interface = vivo_interface(s);
-    struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH, .sub = VIVO_SUB_GET_ATR, .part1 = &interface, .n1 = 1,
-                             .periodic = periodic};
+    struct vivo_request q = {
+        .command = VIVO_CMD_PASS_THROUGH, .sub = VIVO_SUB_GET_ATR, .part1 = &interface, .n1 = 1, .periodic = periodic};
     struct vivo_frame f;
     enum result r = coming_up ? vivo_ask(v, &q, &f, until) : vivo_exchange(v, &q, &f, until);
 
@@ -62,7 +62,8 @@ static enum result ask(struct vivo *v, unsigned slot, bool coming_up, bool perio
         return R_COMM;
     }
     if (vivo_status(f.status)->outcome == OUTCOME_ABSENT)
-        log_fault(v->reader.log, "this reader has no contact slots (status %02X): take them out of \"slots\"", f.status);
+        log_fault(v->reader.log, "this reader has no contact slots (status %02X): take them out of \"slots\"",
+                  f.status);
     bool other = take_atr(v, s, &f);
     if (!s->present || other)
         s->powered = s->session = false;
@@ -108,7 +109,8 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
-/* ---- power --------------------------------------------------------------------------------------------------------- */
+/* ---- power ---------------------------------------------------------------------------------------------------------
+ */
 
 static bool others_powered(const struct vivo *v, unsigned slot)
 {

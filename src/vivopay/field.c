@@ -2,13 +2,14 @@
  *
  * The contactless slot.
  *
- * No event tells of a card, so the field is polled, and a poll activates the card that it finds, which resets it. Hence:
- * an empty field is polled back to back; a fresh card (nothing was sent to it for a client since it was activated) is
- * polled again by the command that opened it, and is gone after two misses in a row; a card in session is left alone.
+ * No event tells of a card, so the field is polled, and a poll activates the card that it finds, which resets it.
+ * Hence: an empty field is polled back to back; a fresh card (nothing was sent to it for a client since it was
+ * activated) is polled again by the command that opened it, and is gone after two misses in a row; a card in session is
+ * left alone.
  *
- * Which poll: 2C-0E hands over the ATS, but only newer readers have it, and no page shows its layout; so it is tried, and
- * where the reader does not know it, or its answer cannot be read, 2C-0C 0001 takes its place, then 2C-02. A card of type 07 is
- * MIFARE and ISO 14443-4: 2C-0C 0001 opens it for APDUs, 2C-02 as MIFARE, whatever found it.
+ * Which poll: 2C-0E hands over the ATS, but only newer readers have it, and no page shows its layout; so it is tried,
+ * and where the reader does not know it, or its answer cannot be read, 2C-0C 0001 takes its place, then 2C-02. A card
+ * of type 07 is MIFARE and ISO 14443-4: 2C-0C 0001 opens it for APDUs, 2C-02 as MIFARE, whatever found it.
  */
 #include "vivopay/internal.h"
 
@@ -18,12 +19,12 @@
 enum {
     MISSES_GONE = 2,
     SILENT_MAX = 2,
-    SHARED_POLL_MS = 20,     /* while another slot is in session */
+    SHARED_POLL_MS = 20, /* while another slot is in session */
     SHARED_EVERY_MS = 1000,
-    AFTER_FAILURE_MS = 100,  /* a poll that asks whether the card is still there */
-    FELICA_TURN = 4,         /* every fourth poll of an empty field */
-    FELICA_SECONDS = 1,      /* 2C-40 counts in seconds */
-    SEEN_MS = 1500,          /* a fresh card that was seen that long ago needs no poll before it is powered up */
+    AFTER_FAILURE_MS = 100, /* a poll that asks whether the card is still there */
+    FELICA_TURN = 4,        /* every fourth poll of an empty field */
+    FELICA_SECONDS = 1,     /* 2C-40 counts in seconds */
+    SEEN_MS = 1500,         /* a fresh card that was seen that long ago needs no poll before it is powered up */
     RNAK_EVERY_MS = 2000,
     RNAK_AGAIN_MS = 250,
     TYPE_BOTH = 0x07,
@@ -112,7 +113,8 @@ static enum result poll_absent(struct vivo *v, enum vivo_opener opener, const ch
     return R_NOT_SUPPORTED;
 }
 
-static enum result poll_done(struct vivo *v, enum vivo_opener opener, const struct vivo_frame *a, struct vivo_card *card)
+static enum result poll_done(struct vivo *v, enum vivo_opener opener, const struct vivo_frame *a,
+                             struct vivo_card *card)
 {
     bool ok = opener == OPEN_BY_0E ? vivo_parse_poll_ats(a->data, a->n, &v->field.layout, card)
                                    : vivo_parse_poll(a->data, a->n, card);
@@ -126,8 +128,8 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
         return R_SUCCESS;
     if (opener == OPEN_BY_0E && !v->layout_told) {
         v->layout_told = true;
-        log_line(v->reader.log, PLOG_INFO, "an answer to 2C-0E of %zu bytes cannot be read in one way; asking without ATS",
-                 a->n);
+        log_line(v->reader.log, PLOG_INFO,
+                 "an answer to 2C-0E of %zu bytes cannot be read in one way; asking without ATS", a->n);
     } else if (opener != OPEN_BY_0E) {
         log_fault(v->reader.log, "a poll answer of %zu bytes makes no sense", a->n);
     }
@@ -136,7 +138,8 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
 }
 
 /* What a poll's status means. R_NOT_SUPPORTED: ask by another command. */
-static enum result poll_status(struct vivo *v, enum vivo_opener opener, const struct vivo_frame *a, struct vivo_card *card)
+static enum result poll_status(struct vivo *v, enum vivo_opener opener, const struct vivo_frame *a,
+                               struct vivo_card *card)
 {
     const struct vivo_status *s = vivo_status(a->status);
 
@@ -202,7 +205,8 @@ static enum result by_usual_poll(struct vivo *v, unsigned ms, struct vivo_card *
     return r == R_SUCCESS ? vivo_poll(v, OPEN_BY_40, ms, false, card, until) : r;
 }
 
-/* A poll of an empty field, or for any card; falls back to the next command where one is not there. *by: what found it. */
+/* A poll of an empty field, or for any card; falls back to the next command where one is not there. *by: what found it.
+ */
 static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card, enum vivo_opener *by, deadline_t until)
 {
     enum result r;
@@ -211,7 +215,7 @@ static enum result poll_any(struct vivo *v, unsigned ms, struct vivo_card *card,
     if (vivo_vicinity_turn(v))
         *by = OPEN_BY_RAW;
     else if (!v->field.no_40 && v->reader.settings->felica == SWITCH_ON && !vivo_others_in_session(v, UINT32_MAX) &&
-        ++v->field.cycle % FELICA_TURN == 0)
+             ++v->field.cycle % FELICA_TURN == 0)
         *by = OPEN_BY_40;
     r = vivo_poll(v, *by, ms, true, card, until);
     for (int i = 0; r == R_NOT_SUPPORTED && i < 2; i++) {
@@ -284,7 +288,8 @@ static enum result take_new(struct vivo *v, unsigned slot, const struct vivo_car
 }
 
 /* What a poll by f->opener of a card that is there has found. */
-static enum result take_again(struct vivo *v, unsigned slot, const struct vivo_card *card, unsigned misses, deadline_t until)
+static enum result take_again(struct vivo *v, unsigned slot, const struct vivo_card *card, unsigned misses,
+                              deadline_t until)
 {
     struct vivo_field *f = &v->field;
     enum vivo_opener by = f->opener;
@@ -305,7 +310,8 @@ static enum result take_again(struct vivo *v, unsigned slot, const struct vivo_c
     return by == best_poll(v) ? take_new(v, slot, card, by, until) : R_SUCCESS; /* else the next poll finds it anew */
 }
 
-static enum result poll_again(struct vivo *v, unsigned slot, unsigned ms, bool periodic, unsigned misses, deadline_t until)
+static enum result poll_again(struct vivo *v, unsigned slot, unsigned ms, bool periodic, unsigned misses,
+                              deadline_t until)
 {
     struct vivo_field *f = &v->field;
     struct vivo_card card;
@@ -320,7 +326,8 @@ static enum result poll_again(struct vivo *v, unsigned slot, unsigned ms, bool p
     return r == R_SUCCESS && f->present ? take_again(v, slot, &card, misses, until) : r;
 }
 
-/* ---- the poller's turn --------------------------------------------------------------------------------------------- */
+/* ---- the poller's turn ---------------------------------------------------------------------------------------------
+ */
 
 static unsigned ms_until(int64_t at, int64_t now)
 {
@@ -407,7 +414,8 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
-/* ---- power --------------------------------------------------------------------------------------------------------- */
+/* ---- power ---------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes the field from the card; it stays off for rf_off milliseconds at least. */
 static enum result field_off(struct vivo *v, deadline_t until)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * ViVOpay frame codec; frame.h tells the format. The decoder keeps the beginning of what may be a frame in its buffer and
- * moves it up whenever that beginning turns out to be none, so the buffer always starts with as much of a header as there
- * is, and a frame is recognised wherever it begins.
+ * ViVOpay frame codec; frame.h tells the format. The decoder keeps the beginning of what may be a frame in its buffer
+ * and moves it up whenever that beginning turns out to be none, so the buffer always starts with as much of a header as
+ * there is, and a frame is recognised wherever it begins.
  */
 #include "vivopay/frame.h"
 

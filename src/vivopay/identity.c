@@ -2,9 +2,9 @@
  *
  * Who the reader is, and pass-through mode.
  *
- * In pass-through mode, in which it spends its life, the reader refuses almost every command that tells about itself. So
- * these are asked before it is entered, and their answers are kept: a client that wants the module versions gets what
- * the reader said, byte for byte.
+ * In pass-through mode, in which it spends its life, the reader refuses almost every command that tells about itself.
+ * So these are asked before it is entered, and their answers are kept: a client that wants the module versions gets
+ * what the reader said, byte for byte.
  */
 #include "vivopay/internal.h"
 
@@ -18,9 +18,8 @@ static const struct {
     uint8_t command, sub;
     int data; /* its one data byte, or NO_DATA */
 } kept[VIVO_CACHED] = {
-    {0x29, 0x01, 0x00},    {0x29, 0x01, 0x01},    {0x29, 0x04, NO_DATA},
-    {0x29, 0x06, NO_DATA}, {0x09, 0x01, NO_DATA}, {0x09, 0x02, NO_DATA},
-    {0x09, 0x03, NO_DATA}, {0x09, 0x14, NO_DATA}, {0x09, 0x20, NO_DATA},
+    {0x29, 0x01, 0x00},    {0x29, 0x01, 0x01},    {0x29, 0x04, NO_DATA}, {0x29, 0x06, NO_DATA}, {0x09, 0x01, NO_DATA},
+    {0x09, 0x02, NO_DATA}, {0x09, 0x03, NO_DATA}, {0x09, 0x14, NO_DATA}, {0x09, 0x20, NO_DATA},
 };
 
 const struct vivo_kept *vivo_kept_answer(const struct vivo *v, const uint8_t *command, size_t n)
@@ -129,7 +128,8 @@ static enum result ask_name(struct vivo *v, bool *same, deadline_t until)
     *same = v->identity_known && strcmp(firmware, r->firmware) == 0 && strcmp(serial, r->serial) == 0;
     if (v->identity_known) {
         if (!*same)
-            log_line(r->log, PLOG_CRITICAL, "another reader than before: \"%s\", serial number \"%s\"", firmware, serial);
+            log_line(r->log, PLOG_CRITICAL, "another reader than before: \"%s\", serial number \"%s\"", firmware,
+                     serial);
         return R_SUCCESS;
     }
     memcpy(r->firmware, firmware, sizeof firmware);

@@ -15,21 +15,21 @@
  *   sred.c             readers that keep back or encrypt what a card says
  *   vivopay.c          the reader: open, close, the operations, raw commands
  *
- * Everything here runs with the device acquired, so nothing is locked; but cancel() comes from any thread at any time and
- * must find the transport, which a serial reader replaces when its port hangs up: `gate` guards `line` and `cancelled`
- * between cancel() and the owner (who alone changes `line`, and reads it without the gate). reader.transport, which
- * the upper layers look at, is set for USB only, where it never changes.
+ * Everything here runs with the device acquired, so nothing is locked; but cancel() comes from any thread at any time
+ * and must find the transport, which a serial reader replaces when its port hangs up: `gate` guards `line` and
+ * `cancelled` between cancel() and the owner (who alone changes `line`, and reads it without the gate).
+ * reader.transport, which the upper layers look at, is set for USB only, where it never changes.
  *
- * State of the line, from below: `line` open or NULL; `in_sync`, nothing of an earlier exchange is under way; `up`, the reader
- * is known and in pass-through mode. vivo_exchange() brings up what is down. A command whose answer did not come, or came
- * broken, leaves in_sync false; then, before the next one, all input is taken until it is quiet and Ping is sent, and only
- * an answer to Ping (18) ends it: answers carry no sub-command, so a late one of 2C could not be told from the next. A
- * Ping that is not answered three times running means that the reader is lost.
+ * State of the line, from below: `line` open or NULL; `in_sync`, nothing of an earlier exchange is under way; `up`, the
+ * reader is known and in pass-through mode. vivo_exchange() brings up what is down. A command whose answer did not
+ * come, or came broken, leaves in_sync false; then, before the next one, all input is taken until it is quiet and Ping
+ * is sent, and only an answer to Ping (18) ends it: answers carry no sub-command, so a late one of 2C could not be told
+ * from the next. A Ping that is not answered three times running means that the reader is lost.
  *
- * A card's session. `powered`: pcscd has its ATR. `session`: a client command was sent since it was activated; from then on
- * nothing is sent to the field but what the client wants, for a poll resets the card. If the session is lost (the
- * reader restarted, left pass-through mode, the card did not answer), powered and session fall, the device is told,
- * and a command that was to be sent to that card is not: see only_while.
+ * A card's session. `powered`: pcscd has its ATR. `session`: a client command was sent since it was activated; from
+ * then on nothing is sent to the field but what the client wants, for a poll resets the card. If the session is lost
+ * (the reader restarted, left pass-through mode, the card did not answer), powered and session fall, the device is
+ * told, and a command that was to be sent to that card is not: see only_while.
  */
 #ifndef PURSE_VIVO_INTERNAL_H
 #define PURSE_VIVO_INTERNAL_H
@@ -44,8 +44,8 @@
 
 enum {
     VIVO_PATH_MAX = 512,
-    VIVO_CACHED = 9,          /* identity answers that are kept */
-    VIVO_CACHE_SIZE = 6144,   /* and their bytes */
+    VIVO_CACHED = 9,           /* identity answers that are kept */
+    VIVO_CACHE_SIZE = 6144,    /* and their bytes */
     VIVO_ICC_INTERFACE = 0x20, /* of 2C-12 and 2C-13; SAM1 is 21 */
     VIVO_STRAY = 8             /* bytes that belong to no frame, from which on silence means a spoilt answer */
 };
@@ -91,18 +91,18 @@ enum vivo_opener { OPEN_BY_0E, OPEN_BY_0C, OPEN_BY_02, OPEN_BY_40, OPEN_BY_RAW }
 
 struct vivo_field {
     bool present;
-    bool active;   /* the field is on and the card activated since the last poll */
+    bool active; /* the field is on and the card activated since the last poll */
     struct vivo_card card;
     enum vivo_opener opener;
     unsigned misses;
-    int64_t seen;       /* clock_now() of the last poll that found it */
-    int64_t off_until;  /* the field stays off until then */
-    bool probed;        /* SAK and ATQA of this card were asked; sak_known tells */
+    int64_t seen;      /* clock_now() of the last poll that found it */
+    int64_t off_until; /* the field stays off until then */
+    bool probed;       /* SAK and ATQA of this card were asked; sak_known tells */
     bool sak_known;
     uint8_t sak, atqa[2];
-    unsigned cycle;     /* idle polls, for the turn of 2C-40 */
+    unsigned cycle; /* idle polls, for the turn of 2C-40 */
     bool no_0e, no_0c, no_40, no_rnak;
-    unsigned silent_0e; /* polls by it in a row without an answer */
+    unsigned silent_0e;      /* polls by it in a row without an answer */
     enum vivo_layout layout; /* of its answers */
     unsigned rnak_misses;
     int64_t rnak_at;
@@ -110,13 +110,13 @@ struct vivo_field {
 
 /* What this reader can do with ISO 15693, and the card of that kind in the field. */
 struct vivo_vicinity {
-    struct iso15693_card card; /* as of its activation */
+    struct iso15693_card card;  /* as of its activation */
     bool crc_known, driver_crc; /* who makes the CRC; known: an answer has shown it */
-    bool due;          /* the field was found empty since the last inventory */
-    int64_t asked;     /* clock_now() of the last inventory */
-    unsigned refused;  /* inventories in a row */
+    bool due;                   /* the field was found empty since the last inventory */
+    int64_t asked;              /* clock_now() of the last inventory */
+    unsigned refused;           /* inventories in a row */
     bool given_up;
-    int64_t checked;   /* presence in session */
+    int64_t checked; /* presence in session */
     unsigned misses;
 };
 
@@ -148,14 +148,14 @@ struct vivo {
     deadline_t next_try;      /* a line that is down is not touched before */
     unsigned back_off;        /* milliseconds until the try after that */
     bool down_told;
-    bool was_reset;           /* USB: the last resort was tried and nothing has worked since */
-    int64_t suspended;        /* clock_suspended() when the line was last known good */
+    bool was_reset;    /* USB: the last resort was tried and nothing has worked since */
+    int64_t suspended; /* clock_suspended() when the line was last known good */
 
     /* link.c */
     bool in_sync, up;
-    bool restarted;      /* the reader's boot frame came */
-    unsigned silent;     /* Pings in a row without an answer */
-    bool lsb_told;       /* an answer with the other CRC order was logged */
+    bool restarted;  /* the reader's boot frame came */
+    unsigned silent; /* Pings in a row without an answer */
+    bool lsb_told;   /* an answer with the other CRC order was logged */
     struct vivo_order_state orders[VIVO_COMMANDS_MAX];
     struct vivo_decoder decoder;
     struct vivo_assembly assembly;
@@ -170,7 +170,7 @@ struct vivo {
     uint8_t cache_bytes[VIVO_CACHE_SIZE];
     size_t cache_used;
 
-    bool short_only;      /* the reader refused an extended APDU */
+    bool short_only; /* the reader refused an extended APDU */
     bool layout_told;
 };
 
@@ -189,8 +189,8 @@ struct vivo_request {
  * valid until the next call. Brings up the line, the synchronism and pass-through mode first if they are down. Sent
  * again after status 04 (the reader's proof that it did not run it), with the other CRC order, and, if the table calls
  * it repeatable, once after a time-out or a broken answer.
- * R_TIMEOUT, R_COMM: not known whether it ran. R_NO_CARD: not sent, or the session that it belonged to is lost; also for a
- * line that is down (all slots were reported empty). R_INVALID: too long, nothing sent. R_GONE: USB only. */
+ * R_TIMEOUT, R_COMM: not known whether it ran. R_NO_CARD: not sent, or the session that it belonged to is lost; also
+ * for a line that is down (all slots were reported empty). R_INVALID: too long, nothing sent. R_GONE: USB only. */
 enum result vivo_exchange(struct vivo *v, const struct vivo_request *q, struct vivo_frame *answer, deadline_t until);
 
 /* The same for whoever brings the reader up: asks for nothing but synchronism. */
@@ -215,8 +215,8 @@ void vivo_check_suspend(struct vivo *v);
 enum result vivo_line_open(struct vivo *v, const struct reader_target *target, deadline_t until);
 /* Opens it again if it is time to. R_NO_CARD: not yet, or it is not there. */
 enum result vivo_line_reopen(struct vivo *v, deadline_t until);
-/* The reader is lost (hang-up, or it answers no Ping). Serial: closed, all slots empty, tried again later: R_NO_CARD. USB: one
- * port reset, R_SUCCESS if it is worth going on; else R_GONE. */
+/* The reader is lost (hang-up, or it answers no Ping). Serial: closed, all slots empty, tried again later: R_NO_CARD.
+ * USB: one port reset, R_SUCCESS if it is worth going on; else R_GONE. */
 enum result vivo_line_lost(struct vivo *v, enum result why);
 /* It failed in another way: not to be touched for a while. */
 void vivo_line_rest(struct vivo *v);
@@ -254,8 +254,8 @@ enum vivo_pcd { PCD_OK = 0x00, PCD_NO_TAG = 0xFF, PCD_CRC = 0xFE, PCD_TIMEOUT = 
 enum { VIVO_RAW_A = 0x0F, VIVO_RAW_A_NO_CRC = 0x03, VIVO_RAW_A_TX_CRC = 0x07, VIVO_RAW_B = 0x2C };
 
 struct vivo_raw {
-    uint32_t etu;                /* time-out, last bit sent to first bit received; 9.44 µs each */
-    uint8_t flags, redundancy;   /* §5.5 */
+    uint32_t etu;              /* time-out, last bit sent to first bit received; 9.44 µs each */
+    uint8_t flags, redundancy; /* §5.5 */
     const uint8_t *data;
     size_t n;
     bool periodic; /* logged with what repeats all the time */
@@ -284,9 +284,9 @@ enum result vivo_rnak(struct vivo *v, unsigned slot, bool *there, deadline_t unt
 struct vivo_air {
     const uint8_t *frame; /* n bytes, without CRC if tx_crc */
     size_t n;
-    uint32_t wait_us;     /* how long the card may take */
-    bool tx_crc, rx_crc;  /* a CRC is appended; is checked and taken off */
-    bool repeatable;      /* changes nothing */
+    uint32_t wait_us;    /* how long the card may take */
+    bool tx_crc, rx_crc; /* a CRC is appended; is checked and taken off */
+    bool repeatable;     /* changes nothing */
     bool periodic;
     const bool *only_while;
 };
@@ -309,8 +309,8 @@ struct vivo_air_answer {
     size_t n;
 };
 
-/* Sent once, but for a request that changes nothing, which may serve to find out who has to make the CRC. R_PROTOCOL: the
- * reader had left pass-through mode, the sessions are lost. */
+/* Sent once, but for a request that changes nothing, which may serve to find out who has to make the CRC. R_PROTOCOL:
+ * the reader had left pass-through mode, the sessions are lost. */
 enum result vivo_vicinity_send(struct vivo *v, const struct vivo_air *q, struct vivo_air_answer *out, deadline_t until);
 
 /* Microseconds as the reader counts them, rounded up. */
@@ -321,8 +321,8 @@ bool vivo_is_vicinity(const struct vivo *v);
 bool vivo_vicinity_turn(struct vivo *v);
 /* The poll of such cards: an inventory of an empty field, or whether the field's card is there still. */
 enum result vivo_vicinity_poll(struct vivo *v, bool periodic, struct vivo_card *card, deadline_t until);
-/* A poll of the reader's own found a type that nobody knows, with a serial number that looks like the UID of such a card:
- * makes it one. */
+/* A poll of the reader's own found a type that nobody knows, with a serial number that looks like the UID of such a
+ * card: makes it one. */
 bool vivo_vicinity_adopt(const struct vivo *v, struct vivo_card *card);
 /* Learns what the card that is powered up has to tell of itself. It may turn out to be gone. */
 enum result vivo_vicinity_activate(struct vivo *v, unsigned slot, deadline_t until);

@@ -131,17 +131,16 @@ static enum result refuse_keyboard(struct vivo *v, deadline_t until)
     }
     if (!vivo_is_keyboard(descriptor, n))
         return R_SUCCESS;
-    log_line(v->reader.log, PLOG_CRITICAL, "the reader is in keyboard mode, which cannot carry a card's answers: set it to "
-                                           "HID mode with ID TECH's tool");
+    log_line(v->reader.log, PLOG_CRITICAL,
+             "the reader is in keyboard mode, which cannot carry a card's answers: set it to "
+             "HID mode with ID TECH's tool");
     return R_NOT_SUPPORTED;
 }
 
 static enum result open_hid(struct vivo *v, const char *name, deadline_t until)
 {
-    struct usb_open_options o = {.form = USB_FORM_HID,
-                                 .notify = device_input,
-                                 .notify_arg = v->reader.device,
-                                 .log = v->reader.log};
+    struct usb_open_options o = {
+        .form = USB_FORM_HID, .notify = device_input, .notify_arg = v->reader.device, .log = v->reader.log};
     struct transport *t;
     const char *why;
     enum result r;

@@ -2,14 +2,14 @@
  *
  * The ViVOpay link: one command out, one answer in. internal.h explains synchronism.
  *
- * CRC order. A command of the pass-through family carries its CRC high byte first, any other low byte first; for some newer
- * commands no recorded frame proves it (doc/ASSUMPTIONS.md). A reader that sees the wrong order answers status 04, which
- * says as well that it did not run the command, or nothing at all. So after 04 the same command goes out once more in
- * the other order, and the order that was understood is remembered for its row of the table. After silence the
+ * CRC order. A command of the pass-through family carries its CRC high byte first, any other low byte first; for some
+ * newer commands no recorded frame proves it (doc/ASSUMPTIONS.md). A reader that sees the wrong order answers status
+ * 04, which says as well that it did not run the command, or nothing at all. So after 04 the same command goes out once
+ * more in the other order, and the order that was understood is remembered for its row of the table. After silence the
  * other order is tried only for what may be sent twice anyway.
  *
- * When is an answer missing? A card may take as long as the caller's deadline; but once a frame has begun, or bytes went by
- * that can only be the rest of a spoilt one, silence of frame_gap milliseconds means that it will not come.
+ * When is an answer missing? A card may take as long as the caller's deadline; but once a frame has begun, or bytes
+ * went by that can only be the rest of a spoilt one, silence of frame_gap milliseconds means that it will not come.
  */
 #include "vivopay/internal.h"
 
@@ -97,7 +97,8 @@ static enum vivo_order other(enum vivo_order order)
 }
 
 /* The reader understood a command in this order. */
-static void learn_order(struct vivo *v, const struct vivo_request *q, const struct vivo_command *row, enum vivo_order order)
+static void learn_order(struct vivo *v, const struct vivo_request *q, const struct vivo_command *row,
+                        enum vivo_order order)
 {
     struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
 
@@ -227,7 +228,8 @@ static enum result await(struct vivo *v, uint8_t command, struct vivo_frame *f, 
         } else if (f->command == command) {
             return R_SUCCESS;
         } else {
-            log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f->command, f->status);
+            log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f->command,
+                      f->status);
         }
     }
 }
@@ -258,7 +260,8 @@ enum result vivo_take_input(struct vivo *v)
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r == R_SUCCESS && !heed(v, &f))
-            log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f.command, f.status);
+            log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f.command,
+                      f.status);
     }
     return R_SUCCESS;
 }
@@ -293,8 +296,8 @@ static deadline_t answer_due(const struct vivo *v, const struct vivo_command *ro
     return deadline_min(until, deadline_in(ms + q->extra_ms));
 }
 
-/* What came behind the last answer came before the next command, so it cannot be the answer to that: a second copy would
- * shift every later answer by one. False: it was a boot frame. */
+/* What came behind the last answer came before the next command, so it cannot be the answer to that: a second copy
+ * would shift every later answer by one. False: it was a boot frame. */
 static bool drop_stale(struct vivo *v)
 {
     bool restarted = v->restarted;
@@ -303,11 +306,13 @@ static bool drop_stale(struct vivo *v)
 
     while ((input = vivo_decode(&v->decoder, &v->rest, &v->rest_n, &f)) != VIVO_MORE)
         if (input == VIVO_FRAME && !heed(v, &f))
-            log_fault(v->reader.log, "a frame %02X status %02X came behind the last answer; dropped", f.command, f.status);
+            log_fault(v->reader.log, "a frame %02X status %02X came behind the last answer; dropped", f.command,
+                      f.status);
     return restarted || !v->restarted;
 }
 
-/* Sends q once, and after status 04 again in the other order. `flip`: begin with the order that is not the first guess. */
+/* Sends q once, and after status 04 again in the other order. `flip`: begin with the order that is not the first guess.
+ */
 static enum result talk(struct vivo *v, const struct vivo_request *q, bool flip, struct vivo_frame *f, deadline_t until)
 {
     const struct vivo_command *row = vivo_command(q->command, q->sub);
@@ -331,7 +336,8 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, bool flip,
             learn_order(v, q, row, order);
             return R_SUCCESS;
         }
-        log_fault(v->reader.log, "the reader found a wrong CRC in command %02X-%02X; it did not run it", q->command, q->sub);
+        log_fault(v->reader.log, "the reader found a wrong CRC in command %02X-%02X; it did not run it", q->command,
+                  q->sub);
         r = R_COMM;
         if (order_is_set(v, row) && tries > 0)
             break;

@@ -148,8 +148,7 @@ bool vivo_same_card(const struct vivo_card *x, const struct vivo_card *y)
 {
     if (x->type != y->type || x->uid_len != y->uid_len)
         return false;
-    if (x->ats_len > 0 && y->ats_len > 0 &&
-        (x->ats_len != y->ats_len || memcmp(x->ats, y->ats, x->ats_len) != 0))
+    if (x->ats_len > 0 && y->ats_len > 0 && (x->ats_len != y->ats_len || memcmp(x->ats, y->ats, x->ats_len) != 0))
         return false;
     if (!vivo_uid_is_fixed(x) && !vivo_uid_is_fixed(y))
         return true;

@@ -23,11 +23,11 @@ struct vivo_card {
  * makes no sense. */
 bool vivo_parse_poll(const uint8_t *p, size_t n, struct vivo_card *card);
 
-/* The answer to 2C-0E, whose layout no page shows: type, then either (a) length, serial number, length (or TL alone), ATS,
- * or (b) serial number of 4, 7 or 10 bytes, ATS whose first byte TL is what is left. Both are tried; what fits in one way
- * only is taken, and *layout remembers which it was: from then on an answer that fits in several ways, as one with a
- * random serial number does now and then, is read in that one. If none is known yet and all agree on the serial number,
- * the ATS is left out. False: it fits none, or the serial number cannot be told: another poll has to tell. */
+/* The answer to 2C-0E, whose layout no page shows: type, then either (a) length, serial number, length (or TL alone),
+ * ATS, or (b) serial number of 4, 7 or 10 bytes, ATS whose first byte TL is what is left. Both are tried; what fits in
+ * one way only is taken, and *layout remembers which it was: from then on an answer that fits in several ways, as one
+ * with a random serial number does now and then, is read in that one. If none is known yet and all agree on the serial
+ * number, the ATS is left out. False: it fits none, or the serial number cannot be told: another poll has to tell. */
 enum vivo_layout { LAYOUT_UNKNOWN, LAYOUT_A, LAYOUT_B };
 bool vivo_parse_poll_ats(const uint8_t *p, size_t n, enum vivo_layout *layout, struct vivo_card *card);
 
@@ -38,7 +38,8 @@ bool vivo_same_card(const struct vivo_card *x, const struct vivo_card *y);
 /* Does its serial number tell which card it is? */
 bool vivo_uid_is_fixed(const struct vivo_card *card);
 
-/* ---- pacing: at most four command frames a second while no client works (design: 250 ms from start to start) ------ */
+/* ---- pacing: at most four command frames a second while no client works (design: 250 ms from start to start) ------
+ */
 
 struct vivo_pace {
     bool any;

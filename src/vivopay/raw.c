@@ -2,9 +2,10 @@
  *
  * Raw exchange with the card in the field, 2C-04 (IDG p285-289), and what the driver uses it for by itself.
  *
- * Both uses are assumptions, off by default (doc/ASSUMPTIONS.md). The SAK probe selects a card of types 03 and 04 anew by
- * hand to read ATQA and SAK, which no poll hands over. The presence check sends an R(NAK) block to an ISO 14443-4 card
- * that is in session and idle: such a card answers it with R(ACK), or with its last block again, and changes nothing.
+ * Both uses are assumptions, off by default (doc/ASSUMPTIONS.md). The SAK probe selects a card of types 03 and 04 anew
+ * by hand to read ATQA and SAK, which no poll hands over. The presence check sends an R(NAK) block to an ISO 14443-4
+ * card that is in session and idle: such a card answers it with R(ACK), or with its last block again, and changes
+ * nothing.
  */
 #include "vivopay/internal.h"
 
@@ -16,9 +17,9 @@ enum {
     RAW_HEADER = 7,
     RAW_ANSWER = 5,
     ETU_NS = 9440,
-    SHORT_ETU = 0x200,    /* activation commands answer at once */
-    USUAL_ETU = 0x2968,   /* 100 ms */
-    SHORT_FRAME = 0x1D,   /* 7 bits in the last byte, no disturbance filter */
+    SHORT_ETU = 0x200,  /* activation commands answer at once */
+    USUAL_ETU = 0x2968, /* 100 ms */
+    SHORT_FRAME = 0x1D, /* 7 bits in the last byte, no disturbance filter */
     WUPA = 0x52,
     SELECT_1 = 0x93,
     CASCADE_BIT = 0x04,
@@ -30,8 +31,13 @@ enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const 
 {
     uint8_t head[RAW_HEADER];
     struct wbuf w = wbuf_over(head, sizeof head);
-    struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH, .sub = VIVO_SUB_RAW, .part1 = head, .n1 = sizeof head,
-                             .part2 = raw->data, .n2 = raw->n, .periodic = raw->periodic,
+    struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH,
+                             .sub = VIVO_SUB_RAW,
+                             .part1 = head,
+                             .n1 = sizeof head,
+                             .part2 = raw->data,
+                             .n2 = raw->n,
+                             .periodic = raw->periodic,
                              .only_while = only_while};
     struct vivo_frame f;
     struct rbuf b;
@@ -77,7 +83,8 @@ static enum result probe(struct vivo *v, uint8_t flags, uint8_t redundancy, cons
     return R_SUCCESS;
 }
 
-/* The card is active: HLTA puts it to sleep, WUPA wakes it up, and each cascade level is selected by the bytes that it sends. */
+/* The card is active: HLTA puts it to sleep, WUPA wakes it up, and each cascade level is selected by the bytes that it
+ * sends. */
 static enum result select_by_hand(struct vivo *v, deadline_t until)
 {
     static const uint8_t hlta[] = {0x50, 0x00}, wupa[] = {WUPA};
@@ -114,12 +121,16 @@ enum result vivo_sak_probe(struct vivo *v, deadline_t until)
     return r == R_CARD ? R_SUCCESS : r;
 }
 
-/* ---- presence ------------------------------------------------------------------------------------------------------ */
+/* ---- presence ------------------------------------------------------------------------------------------------------
+ */
 
 /* What the reader knows of the card's protocol (2C-05): block number, CID, waiting time. */
-static enum result ask_parameters(struct vivo *v, unsigned slot, uint8_t *block, size_t *n, uint32_t *etu, deadline_t until)
+static enum result ask_parameters(struct vivo *v, unsigned slot, uint8_t *block, size_t *n, uint32_t *etu,
+                                  deadline_t until)
 {
-    struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH, .sub = VIVO_SUB_PARAMETERS, .periodic = true,
+    struct vivo_request q = {.command = VIVO_CMD_PASS_THROUGH,
+                             .sub = VIVO_SUB_PARAMETERS,
+                             .periodic = true,
                              .only_while = &v->slot[slot].powered};
     struct vivo_frame f;
     enum result r = vivo_exchange(v, &q, &f, until);

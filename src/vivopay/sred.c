@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Readers made for payment look at what a card says ("SRED", IDG p289 and p300): data that looks like a card number is kept
- * back with status 06, or, where a key for data encryption was injected, every answer comes encrypted:
+ * Readers made for payment look at what a card says ("SRED", IDG p289 and p300): data that looks like a card number is
+ * kept back with status 06, or, where a key for data encryption was injected, every answer comes encrypted:
  *
  *   LEN (2) ciphertext (LEN) [SW (2), only for APDUs] 000A KSN (10) 0010 MAC (16), or 0000 without MAC
  *
@@ -39,15 +39,18 @@ void vivo_explain_blocked(struct vivo *v, uint8_t status)
 {
     if (status == VIVO_NO_ENCRYPTION_KEY || status == VIVO_KSN_EXHAUSTED)
         log_fault(v->reader.log,
-                  "status %02X, %s: the reader is set to encrypt what cards say and cannot; ID TECH's tools can switch that off",
+                  "status %02X, %s: the reader is set to encrypt what cards say and cannot; ID TECH's tools can switch "
+                  "that off",
                   status, vivo_status(status)->meaning);
     else
-        log_fault(v->reader.log, "status 06: this reader (SRED) keeps the card's answer back, because it looks like payment "
-                                 "data and is not on its white list; answered 69 82");
+        log_fault(v->reader.log,
+                  "status 06: this reader (SRED) keeps the card's answer back, because it looks like payment "
+                  "data and is not on its white list; answered 69 82");
 }
 
 void vivo_explain_encrypted(struct vivo *v)
 {
-    log_fault(v->reader.log, "the reader returns encrypted data: it cannot serve as a PC/SC reader until data encryption is "
-                             "switched off with ID TECH's tools; answered 69 82");
+    log_fault(v->reader.log,
+              "the reader returns encrypted data: it cannot serve as a PC/SC reader until data encryption is "
+              "switched off with ID TECH's tools; answered 69 82");
 }

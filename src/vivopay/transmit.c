@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * APDUs: 2C-03 through the field, 2C-13 through contacts. The reader does all of ISO 14443-4, T=0 and T=1 by itself; what
- * goes down and comes up are whole APDUs, and 61xx and 6Cxx are the client's business.
+ * APDUs: 2C-03 through the field, 2C-13 through contacts. The reader does all of ISO 14443-4, T=0 and T=1 by itself;
+ * what goes down and comes up are whole APDUs, and 61xx and 6Cxx are the client's business.
  */
 #include "vivopay/internal.h"
 
@@ -39,7 +39,8 @@ static uint16_t refused_length(struct vivo *v, const uint8_t *apdu, size_t n)
 {
     if (is_extended(apdu, n) && !v->short_only) {
         v->short_only = true;
-        log_line(v->reader.log, PLOG_INFO, "this reader refuses extended APDUs; clients are told that it takes short ones only");
+        log_line(v->reader.log, PLOG_INFO,
+                 "this reader refuses extended APDUs; clients are told that it takes short ones only");
     }
     return SW_WRONG_LENGTH;
 }

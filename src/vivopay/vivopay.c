@@ -148,8 +148,8 @@ static enum reader_command_class vivo_classify(const struct reader *reader, cons
     return row->sub == VIVO_ANY_SUB ? COMMAND_UNKNOWN : COMMAND_DANGEROUS;
 }
 
-/* How long a command works beyond its own time, by its parameters: polls say how long they poll, 2C-04 how long the card may
- * take. */
+/* How long a command works beyond its own time, by its parameters: polls say how long they poll, 2C-04 how long the
+ * card may take. */
 static unsigned extra_time(const uint8_t *command, size_t n)
 {
     const uint8_t *p = command + 2;
@@ -233,7 +233,8 @@ static enum result vivo_send_command(struct reader *reader, unsigned slot, const
     return r == R_NO_CARD ? R_COMM : r;
 }
 
-/* ---- open and close ------------------------------------------------------------------------------------------------ */
+/* ---- open and close ------------------------------------------------------------------------------------------------
+ */
 
 /* Walks the short items of the descriptor: the first collection tells by page and usage what the interface is. */
 bool vivo_is_keyboard(const uint8_t *p, size_t n)
@@ -309,7 +310,8 @@ static void choose_slots(struct vivo *v)
 
     for (unsigned i = 0; i < s->slot_count && r->slot_count < READER_SLOTS_MAX; i++) {
         if (s->slots[i] == SLOT_CARD)
-            log_line(r->log, PLOG_CRITICAL, "slots: a ViVOpay reader has cl, icc and sam1 to sam8; \"card\" is left out");
+            log_line(r->log, PLOG_CRITICAL,
+                     "slots: a ViVOpay reader has cl, icc and sam1 to sam8; \"card\" is left out");
         else
             r->slots[r->slot_count++] = s->slots[i];
     }
@@ -332,7 +334,8 @@ static enum result verify(struct vivo *v, const struct reader_target *target, de
         return r;
     if (r == R_TIMEOUT || r == R_COMM || r == R_NO_CARD)
         log_line(log, PLOG_CRITICAL, "no ViVOpay reader answers (%s): check its power, its cable%s",
-                 result_name(r == R_NO_CARD ? R_TIMEOUT : r), v->hid ? "" : " and the port's name; baud = in ifd-purse.conf");
+                 result_name(r == R_NO_CARD ? R_TIMEOUT : r),
+                 v->hid ? "" : " and the port's name; baud = in ifd-purse.conf");
     if (v->hid || !target->patient || r == R_CANCELLED)
         return r == R_NO_CARD ? R_TIMEOUT : r;
     log_line(log, PLOG_INFO, "%s: waiting for the reader (%s)", v->path, result_name(r));

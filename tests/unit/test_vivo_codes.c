@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The ViVOpay tables, and what is decided by them: which commands may be sent twice, which a client may send, what a status
- * means, what a log may show.
+ * The ViVOpay tables, and what is decided by them: which commands may be sent twice, which a client may send, what a
+ * status means, what a log may show.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +24,8 @@ static int setup(void **state)
 /* The list of design rule "at most once", as far as it names ViVOpay commands: nothing else may be repeatable. */
 static bool on_the_list(unsigned command, unsigned sub)
 {
-    static const uint16_t list[] = {0x1801, 0x1201, 0x2C01, 0x2C05, 0x2C07, 0x2801, 0x0101, 0x2C02, 0x2C0C, 0x2C0E, 0x2C12};
+    static const uint16_t list[] = {0x1801, 0x1201, 0x2C01, 0x2C05, 0x2C07, 0x2801,
+                                    0x0101, 0x2C02, 0x2C0C, 0x2C0E, 0x2C12};
 
     if (command == 0x29 || command == 0x09)
         return true;
@@ -47,8 +48,8 @@ static void the_pass_through_family_carries_its_crc_high_byte_first(void **state
     (void)state;
     for (unsigned command = 0; command < 256; command++) {
         for (unsigned sub = 0; sub < 256; sub++) {
-            bool family = command == 0x2C || (command == 0x28 && sub == 1) || (command == 0x0A && (sub == 2 || sub == 3)) ||
-                          (command == 0x0B && (sub == 1 || sub == 2));
+            bool family = command == 0x2C || (command == 0x28 && sub == 1) ||
+                          (command == 0x0A && (sub == 2 || sub == 3)) || (command == 0x0B && (sub == 1 || sub == 2));
             assert_int_equal(vivo_command((uint8_t)command, (uint8_t)sub)->pass_through, family);
         }
     }
@@ -57,7 +58,8 @@ static void the_pass_through_family_carries_its_crc_high_byte_first(void **state
 /* pseudo-APDU contract: the whitelist. */
 static bool whitelisted(unsigned command, unsigned sub)
 {
-    static const uint16_t list[] = {0x1801, 0x2900, 0x2901, 0x2904, 0x2906, 0x1201, 0x2C05, 0x0A02, 0x0A03, 0x0B01, 0x0B02};
+    static const uint16_t list[] = {0x1801, 0x2900, 0x2901, 0x2904, 0x2906, 0x1201,
+                                    0x2C05, 0x0A02, 0x0A03, 0x0B01, 0x0B02};
 
     if (command == 0x09)
         return true;
@@ -131,10 +133,10 @@ static void statuses_mean_what_the_manual_says(void **state)
         uint8_t code;
         enum vivo_outcome outcome;
     } cases[] = {
-        {0x00, OUTCOME_DONE},     {0x02, OUTCOME_ABSENT},     {0x03, OUTCOME_ABSENT},     {0x05, OUTCOME_WRONG},
-        {0x06, OUTCOME_BLOCKED},  {0x07, OUTCOME_WRONG},      {0x08, OUTCOME_NO_ANSWER},  {0x0A, OUTCOME_FAILED},
-        {0x0B, OUTCOME_WRONG_MODE}, {0x0C, OUTCOME_WRONG_MODE}, {0x0D, OUTCOME_TOO_LONG}, {0x19, OUTCOME_TOO_LONG},
-        {0x90, OUTCOME_BLOCKED},  {0x91, OUTCOME_BLOCKED},    {0x70, OUTCOME_BROKEN},     {0x04, OUTCOME_BROKEN},
+        {0x00, OUTCOME_DONE},       {0x02, OUTCOME_ABSENT},     {0x03, OUTCOME_ABSENT},    {0x05, OUTCOME_WRONG},
+        {0x06, OUTCOME_BLOCKED},    {0x07, OUTCOME_WRONG},      {0x08, OUTCOME_NO_ANSWER}, {0x0A, OUTCOME_FAILED},
+        {0x0B, OUTCOME_WRONG_MODE}, {0x0C, OUTCOME_WRONG_MODE}, {0x0D, OUTCOME_TOO_LONG},  {0x19, OUTCOME_TOO_LONG},
+        {0x90, OUTCOME_BLOCKED},    {0x91, OUTCOME_BLOCKED},    {0x70, OUTCOME_BROKEN},    {0x04, OUTCOME_BROKEN},
     };
 
     (void)state;
@@ -155,10 +157,17 @@ static void card_types(void **state)
         uint8_t ss;
         uint16_t nn;
     } cases[] = {
-        {0x01, CARD_APDU, 0, 0},          {0x02, CARD_APDU, 0, 0},          {0x03, CARD_STORAGE, 0x03, 0x0001},
-        {0x04, CARD_STORAGE, 0x03, 0x0003}, {0x05, CARD_STORAGE, 0x03, 0x0000}, {0x06, CARD_STORAGE, 0x07, 0x0000},
-        {0x07, CARD_BOTH, 0x03, 0x0001},  {0x0A, CARD_STORAGE, 0x03, 0x0030}, {0x0B, CARD_STORAGE, 0x03, 0x0003},
-        {0x0C, CARD_STORAGE, 0x11, 0x003B}, {0x0D, CARD_APDU, 0, 0},
+        {0x01, CARD_APDU, 0, 0},
+        {0x02, CARD_APDU, 0, 0},
+        {0x03, CARD_STORAGE, 0x03, 0x0001},
+        {0x04, CARD_STORAGE, 0x03, 0x0003},
+        {0x05, CARD_STORAGE, 0x03, 0x0000},
+        {0x06, CARD_STORAGE, 0x07, 0x0000},
+        {0x07, CARD_BOTH, 0x03, 0x0001},
+        {0x0A, CARD_STORAGE, 0x03, 0x0030},
+        {0x0B, CARD_STORAGE, 0x03, 0x0003},
+        {0x0C, CARD_STORAGE, 0x11, 0x003B},
+        {0x0D, CARD_APDU, 0, 0},
     };
 
     (void)state;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The contactless and contact slots: what polls answer, how often they go out, which card is which, and what the device is
- * told of it.
+ * The contactless and contact slots: what polls answer, how often they go out, which card is which, and what the device
+ * is told of it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +36,8 @@ static size_t unhex(const char *hex, uint8_t *out)
     return n;
 }
 
-/* ---- poll answers ------------------------------------------------------------------------------------------------------ */
+/* ---- poll answers
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* hex of the answer → "type uid ats" in hex; NULL: not readable. */
 struct poll_case {
@@ -97,7 +98,9 @@ static void polls_with_ats(void **state)
         /* (a) length, serial number, length, ATS */
         {"010411223344057877910280", -1, "", ""}, /* the ATS's own length does not agree */
         {"010411223344050578809102", 1, "11223344", "0578809102"},
-        {"0104112233440678809102" "41", 1, "11223344", "067880910241"}, /* its own length is all there is */
+        {"0104112233440678809102"
+         "41",
+         1, "11223344", "067880910241"},        /* its own length is all there is */
         {"0104112233440578809102", -1, "", ""}, /* this, or a serial number of ten bytes */
         {"01070411223344556606757791028000", -1, "", ""},
         {"01070411223344556606067577910280", 1, "04112233445566", "067577910280"},
@@ -206,7 +209,7 @@ static void which_card_is_which(void **state)
         {1, "08112233", "", 1, "11445566", "", false}, /* random and fixed */
         {1, "08112233", "0578809102", 1, "08445566", "0578809103", false},
         {1, "08112233", "0578809102", 1, "08445566", "", true},
-        {2, "11223344", "", 2, "99887766", "", true},  /* PUPI */
+        {2, "11223344", "", 2, "99887766", "", true},              /* PUPI */
         {4, "08112233445566", "", 4, "08112233445567", "", false}, /* only 4-byte ones are random */
         {3, "01020304", "", 3, "01020304050607", "", false},
     };
@@ -243,7 +246,8 @@ static void four_frames_a_second(void **state)
     assert_int_equal(vivo_pace_left(&p, now + 250 * ms), 0);
 }
 
-/* ---- the slot ------------------------------------------------------------------------------------------------------------ */
+/* ---- the slot
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static void lay_card(uint8_t type, const char *uid)
 {
@@ -292,7 +296,10 @@ static bool answers_0e(const struct rig_sent *q)
 {
     if (q->command != 0x2C || q->sub != VIVO_SUB_POLL_ATS || rig.card_type == 0)
         return false;
-    rig_say(0x2C, VIVO_OK, "010411223344" "0C" "0C788091024A434F50343156");
+    rig_say(0x2C, VIVO_OK,
+            "010411223344"
+            "0C"
+            "0C788091024A434F50343156");
     return true;
 }
 
@@ -458,7 +465,11 @@ static bool answers_unreadably(const struct rig_sent *q)
 {
     if (q->command != 0x2C || q->sub != VIVO_SUB_POLL_ATS)
         return false;
-    rig_say(0x2C, VIVO_OK, "01" "04081122" "07" "050578807002");
+    rig_say(0x2C, VIVO_OK,
+            "01"
+            "04081122"
+            "07"
+            "050578807002");
     return true;
 }
 
@@ -684,7 +695,8 @@ static void the_turn_for_felica_takes_no_other_card_away(void **state)
     }
 }
 
-/* ---- contact slots ---------------------------------------------------------------------------------------------------- */
+/* ---- contact slots
+ * ---------------------------------------------------------------------------------------------------- */
 
 static struct reader *open_slots(enum slot_kind first, enum slot_kind second)
 {

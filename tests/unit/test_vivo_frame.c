@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The driver's ViVOpay codec against the 49 recorded frames and all derived ones: commands leave as they were recorded,
- * with the CRC order that the command table says; everything is read whole, byte by byte, behind garbage, behind a broken
- * frame, with the CRC in either order, and through HID reports.
+ * with the CRC order that the command table says; everything is read whole, byte by byte, behind garbage, behind a
+ * broken frame, with the CRC in either order, and through HID reports.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -202,7 +202,8 @@ static void every_bit_is_covered_by_the_crc(void **state)
 
 static void garbage_in_front_is_skipped(void **state)
 {
-    static const char *const garbage[] = {"NEO 2.0 v1.00\r\n", "V", "ViV", "ViVOtech2", "ViVOtechViVOtech", "\xFF\x56\x69"};
+    static const char *const garbage[] = {"NEO 2.0 v1.00\r\n", "V",           "ViV", "ViVOtech2",
+                                          "ViVOtechViVOtech",  "\xFF\x56\x69"};
     struct wire w = wire_of(answer(44));
     struct vivo_frame f;
 
@@ -257,7 +258,8 @@ static void a_frame_behind_a_cut_one_is_found(void **state)
         vivo_decoder_reset(&decoder);
         while ((i = vivo_decode(&decoder, &p, &n, &f)) == VIVO_BROKEN)
             ;
-        if (cut == 13) { /* half a length; with the other frame's first byte it is one that asks for more than there is */
+        if (cut ==
+            13) { /* half a length; with the other frame's first byte it is one that asks for more than there is */
             assert_int_equal(i, VIVO_MORE);
             assert_true(vivo_decoder_open(&decoder)); /* so that silence ends it */
             continue;
@@ -285,7 +287,8 @@ static void a_length_beyond_the_limit_is_no_header(void **state)
     assert_true(vivo_decoder_open(&decoder));
 }
 
-/* ---- HID ---------------------------------------------------------------------------------------------------------- */
+/* ---- HID ----------------------------------------------------------------------------------------------------------
+ */
 
 /* Cuts a frame into reports and puts them together again; returns how many there were. */
 static size_t through_reports(const struct wire *w, uint8_t ids[32], uint8_t last[VIVO_REPORT_SIZE])
@@ -352,7 +355,8 @@ static void lengths_around_a_report(void **state)
         size_t n;
         uint8_t ids[4];
         size_t reports;
-    } cases[] = {{62, {1}, 1}, {63, {1}, 1}, {64, {2, 4}, 2}, {126, {2, 4}, 2}, {127, {2, 3, 4}, 3}, {189, {2, 3, 4}, 3}};
+    } cases[] = {{62, {1}, 1},     {63, {1}, 1},        {64, {2, 4}, 2},
+                 {126, {2, 4}, 2}, {127, {2, 3, 4}, 3}, {189, {2, 3, 4}, 3}};
     struct wire w;
     uint8_t ids[32], last[VIVO_REPORT_SIZE];
 

@@ -30,7 +30,8 @@ static int setup(void **state)
 
 static enum result transmit(struct reader *r, unsigned slot)
 {
-    return r->ops->transmit(r, slot, select_apdu, sizeof select_apdu, response, sizeof response, &length, deadline_in(60000));
+    return r->ops->transmit(r, slot, select_apdu, sizeof select_apdu, response, sizeof response, &length,
+                            deadline_in(60000));
 }
 
 static void expect_answer(struct reader *r, unsigned slot, const char *bytes, size_t n)
@@ -45,7 +46,8 @@ static bool is(const struct rig_sent *q, unsigned command, unsigned sub)
     return q->command == command && q->sub == sub;
 }
 
-/* ---- opening -------------------------------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------------------------------
+ */
 
 static void opening_asks_in_this_order(void **state)
 {
@@ -117,14 +119,16 @@ static void a_keyboard_is_refused(void **state)
 
     (void)state;
     log_init(&log, PLOG_CRITICAL, "test");
-    assert_int_equal(vivopay_family.open(&reader, (struct device *)&device, &target, &rig_settings, &log, deadline_in(1000)),
-                     R_NOT_SUPPORTED);
+    assert_int_equal(
+        vivopay_family.open(&reader, (struct device *)&device, &target, &rig_settings, &log, deadline_in(1000)),
+        R_NOT_SUPPORTED);
     assert_int_equal(rig.opened, 0);
     assert_true(stub_log_has("keyboard mode", NULL));
     log_done(&log);
 }
 
-/* ---- late and broken answers ---------------------------------------------------------------------------------------- */
+/* ---- late and broken answers ----------------------------------------------------------------------------------------
+ */
 
 static unsigned late_by;
 
@@ -228,7 +232,8 @@ static void what_changes_nothing_is_repeated_once(void **state)
     rig_close(reader);
 }
 
-/* ---- CRC order ------------------------------------------------------------------------------------------------------- */
+/* ---- CRC order
+ * ------------------------------------------------------------------------------------------------------- */
 
 static unsigned picky_sub;
 static enum vivo_order wanted;
@@ -363,7 +368,8 @@ static void one_command_teaches_another(void **state)
     rig_close(reader);
 }
 
-/* ---- frames that nobody asked for ------------------------------------------------------------------------------------ */
+/* ---- frames that nobody asked for
+ * ------------------------------------------------------------------------------------ */
 
 static bool chats(const struct rig_sent *q)
 {
@@ -439,7 +445,8 @@ static void status_0c_ends_the_session(void **state)
     rig_close(r);
 }
 
-/* ---- lost and found --------------------------------------------------------------------------------------------------- */
+/* ---- lost and found
+ * --------------------------------------------------------------------------------------------------- */
 
 static void watch_until_open(struct reader *r)
 {
@@ -550,7 +557,8 @@ static void sleep_makes_the_card_another(void **state)
     rig_close(r);
 }
 
-/* ---- APDUs -------------------------------------------------------------------------------------------------------------- */
+/* ---- APDUs
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static bool counts_bytes(const struct rig_sent *q)
 {
@@ -573,14 +581,16 @@ static void every_length_up_to_the_limit_is_sent_whole(void **state)
         for (size_t n = 1; n <= VIVO_DATA_MAX; n++) {
             apdu[n - 1] = (uint8_t)(n * 7);
             rig_forget();
-            assert_int_equal(r->ops->transmit(r, 0, apdu, n, response, sizeof response, &length, deadline_in(1000)), R_SUCCESS);
+            assert_int_equal(r->ops->transmit(r, 0, apdu, n, response, sizeof response, &length, deadline_in(1000)),
+                             R_SUCCESS);
             assert_int_equal(rig.sent_count, 1);
             assert_int_equal(rig.sent[0].n, n);
             assert_memory_equal(rig.sent[0].data, apdu, n);
         }
         rig_forget();
-        assert_int_equal(r->ops->transmit(r, 0, apdu, sizeof apdu, response, sizeof response, &length, deadline_in(1000)),
-                         R_SUCCESS);
+        assert_int_equal(
+            r->ops->transmit(r, 0, apdu, sizeof apdu, response, sizeof response, &length, deadline_in(1000)),
+            R_SUCCESS);
         assert_int_equal(rig.sent_count, 0);
         assert_memory_equal(response, "\x67\x00", 2);
         assert_int_equal(length, 2);
@@ -692,23 +702,30 @@ static void a_storage_card_takes_no_apdu(void **state)
     rig_close(r);
 }
 
-/* ---- raw commands ---------------------------------------------------------------------------------------------------- */
+/* ---- raw commands
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void what_pass_through_mode_refuses_comes_from_memory(void **state)
 {
-    static const uint8_t modules[] = {0x09, 0x20}, same[] = {0x09, 0x00}, unknown[] = {0x09, 0x30}, ping[] = {0x18, 0x01};
+    static const uint8_t modules[] = {0x09, 0x20}, same[] = {0x09, 0x00}, unknown[] = {0x09, 0x30},
+                         ping[] = {0x18, 0x01};
     enum result e;
 
     (void)state;
     struct reader *r = rig_open(false, &e);
     rig_forget();
-    assert_int_equal(r->ops->command(r, 0, modules, 2, response, sizeof response, &length, deadline_in(1000)), R_SUCCESS);
+    assert_int_equal(r->ops->command(r, 0, modules, 2, response, sizeof response, &length, deadline_in(1000)),
+                     R_SUCCESS);
     assert_int_equal(length, 7);
-    assert_memory_equal(response, "\x00" "FW,\r\n\x00", 7);
+    assert_memory_equal(response,
+                        "\x00"
+                        "FW,\r\n\x00",
+                        7);
     assert_int_equal(r->ops->command(r, 0, same, 2, response, sizeof response, &length, deadline_in(1000)), R_SUCCESS);
     assert_int_equal(length, 7);
     assert_int_equal(r->ops->command(r, 0, modules, 2, response, 6, &length, deadline_in(1000)), R_SPACE);
-    assert_int_equal(r->ops->command(r, 0, unknown, 2, response, sizeof response, &length, deadline_in(1000)), R_NOT_NOW);
+    assert_int_equal(r->ops->command(r, 0, unknown, 2, response, sizeof response, &length, deadline_in(1000)),
+                     R_NOT_NOW);
     assert_int_equal(rig.sent_count, 0);
     assert_int_equal(r->ops->command(r, 0, ping, 2, response, sizeof response, &length, deadline_in(1000)), R_SUCCESS);
     assert_int_equal(length, 1);

@@ -31,7 +31,8 @@ static struct vivo_assembly assembly;
 static bool cancelled;
 static int dummy_device;
 
-/* ---- the device ---------------------------------------------------------------------------------------------------- */
+/* ---- the device ----------------------------------------------------------------------------------------------------
+ */
 
 void slot_observe(struct device *d, unsigned slot, bool card)
 {
@@ -67,7 +68,8 @@ void device_input(void *device)
     (void)device;
 }
 
-/* ---- what the reader says ------------------------------------------------------------------------------------------ */
+/* ---- what the reader says ------------------------------------------------------------------------------------------
+ */
 
 static size_t unhex(const char *hex, uint8_t *out)
 {
@@ -147,7 +149,8 @@ void rig_say_cut(uint8_t command, uint8_t status, const char *hex, size_t n)
     put(frame, n, 0);
 }
 
-/* ---- an obedient reader -------------------------------------------------------------------------------------------- */
+/* ---- an obedient reader --------------------------------------------------------------------------------------------
+ */
 
 static void say_poll(void)
 {
@@ -215,7 +218,8 @@ void rig_obey(const struct rig_sent *q)
         rig_say(q->command, VIVO_OK, "");
 }
 
-/* ---- the transport -------------------------------------------------------------------------------------------------- */
+/* ---- the transport --------------------------------------------------------------------------------------------------
+ */
 
 /* A whole command frame. */
 static void take_command(const uint8_t *p, size_t n)
@@ -313,9 +317,14 @@ static void fake_close(struct transport *t)
     queued = 0;
 }
 
-static const struct transport_ops serial_ops = {.write = fake_write, .read = fake_read, .cancel = fake_cancel, .close = fake_close};
-static const struct transport_ops hid_ops = {.write = fake_write, .read = fake_read, .pending = fake_pending,
-                                             .cancel = fake_cancel, .reset = fake_reset_reader, .close = fake_close};
+static const struct transport_ops serial_ops = {
+    .write = fake_write, .read = fake_read, .cancel = fake_cancel, .close = fake_close};
+static const struct transport_ops hid_ops = {.write = fake_write,
+                                             .read = fake_read,
+                                             .pending = fake_pending,
+                                             .cancel = fake_cancel,
+                                             .reset = fake_reset_reader,
+                                             .close = fake_close};
 
 static enum result open_fake(struct transport **out, const struct transport_ops *ops)
 {
@@ -374,7 +383,8 @@ enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t 
     return R_SUCCESS;
 }
 
-/* ---- for the tests -------------------------------------------------------------------------------------------------- */
+/* ---- for the tests --------------------------------------------------------------------------------------------------
+ */
 
 void rig_reset(void)
 {
@@ -392,7 +402,8 @@ struct reader *rig_open(bool patient, enum result *r)
     struct reader_target target = {.name = "usb", .path = rig.hid ? NULL : "/dev/ttyTEST", .patient = patient};
     struct reader *reader = NULL;
 
-    *r = vivopay_family.open(&reader, (struct device *)&dummy_device, &target, &rig_settings, &quiet_log, deadline_in(60000));
+    *r = vivopay_family.open(&reader, (struct device *)&dummy_device, &target, &rig_settings, &quiet_log,
+                             deadline_in(60000));
     return *r == R_SUCCESS ? reader : NULL;
 }
 
