@@ -313,6 +313,33 @@ def idle_vicinity(seconds):
                 insertion(b, what + "tag in the field to ATR, field empty for a second", HID, "tag15693", 5, 1000)
 
 
+def dump_1k(times):
+    """A whole MIFARE Classic 1K over a line that is as slow as a real one: each byte takes its time at 115 200 baud."""
+    what = "serial, 115 200 baud: MIFARE Classic 1K read whole"
+    with Bench("neo:tty=%s,pace=115200" % TTY, null=True, serial=True) as b:
+        name = b.name(SERIAL)
+        b.sim("0 insert mifare1k")
+        b.pc.wait_card(name)
+        took, line, frames = [], [], 0
+        with b.pc.connect(name) as card:
+            card.transmit(bytes.fromhex("FF82000006FFFFFFFFFFFF"))
+            for _ in range(times):
+                before, t = b.wire(), time.monotonic()
+                for first in range(0, 64, 4):
+                    card.transmit(bytes.fromhex("FF8600000501%04X6000" % first))
+                    blocks = card.transmit(bytes.fromhex("FFB0%04X30" % first))
+                    trailer = card.transmit(bytes.fromhex("FFB0%04X10" % (first + 3)))
+                    if len(blocks) != 50 or len(trailer) != 18:
+                        return lacks(what, "sector %d answered %s %s" % (first // 4, blocks.hex(), trailer.hex()))
+                took.append(time.monotonic() - t)
+                after = b.wire()
+                line.append(sum(after[k] - before[k] for k in ("bytes_in", "bytes_out")) * 10 / 115200)
+                frames = sent(after) - sent(before)
+        tell(what + ", median", "%.0f ms, %d frames" % (middle(took) * 1e3, frames))
+        tell(what + ", ÷ time of the bytes on the line", "%.2f" % middle(a / z for a, z in zip(took, line)), "≤ 1.10")
+        tell("the same ÷ time of the card's 1024 bytes alone", "%.2f" % (middle(took) / (1024 * 10 / 115200)))
+
+
 # ---- the wire, memory, instructions --------------------------------------------------------------------------------------
 
 
@@ -511,6 +538,7 @@ def main():
         section("AET63", aet63_rows, quick)
         if os.path.exists(build + "/libifdpurse-serial.so"):
             section("serial", neo_rows, "serial", lambda **m: Bench("neo:tty=" + TTY, null=True, serial=True, **m), SERIAL, quick)
+            section("MIFARE", dump_1k, 3 if quick else 9)
         else:
             lacks("serial", "the build has no serial handler")
         section("HID", neo_rows, "HID", lambda **m: Bench("neo:link=hid", null=True, **m), HID, quick)
