@@ -426,8 +426,10 @@ void vivo_check_suspend(struct vivo *v)
 /* Brings up what is down, from below. */
 static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
 {
-    enum result r = R_SUCCESS;
+    enum result r = vivo_take_input(v); /* USB: what came since the last answer; it costs no system call */
 
+    if (r != R_SUCCESS)
+        return r;
     vivo_check_suspend(v);
     if (v->in_sync && (v->up || !need_up))
         return R_SUCCESS;

@@ -160,6 +160,31 @@ static void a_late_answer_is_never_the_next_ones(void **state)
     }
 }
 
+static bool says_it_twice(const struct rig_sent *q)
+{
+    if (!is(q, 0x2C, 0x03) || step++ > 0)
+        return false;
+    rig_say_twice(0x2C, VIVO_OK, "DEAD9000");
+    return true;
+}
+
+static void a_second_copy_is_not_the_next_answer(void **state)
+{
+    (void)state;
+    for (int hid = 0; hid < 2; hid++) {
+        rig_reset();
+        rig.hid = hid;
+        step = 0;
+        struct reader *r = rig_open_powered();
+        rig.handler = says_it_twice;
+        expect_answer(r, 0, "\xDE\xAD\x90\x00", 4);
+        expect_answer(r, 0, "\x01\x02\x90\x00", 4);
+        expect_answer(r, 0, "\x01\x02\x90\x00", 4);
+        assert_int_equal(rig.sent_count, 3);
+        rig_close(r);
+    }
+}
+
 static bool says_half(const struct rig_sent *q)
 {
     if (!is(q, 0x2C, 0x03) || step++ > 0)
@@ -742,6 +767,7 @@ int main(void)
         CASE(the_speed_is_found),
         CASE(a_keyboard_is_refused),
         CASE(a_late_answer_is_never_the_next_ones),
+        CASE(a_second_copy_is_not_the_next_answer),
         CASE(half_a_frame_and_silence),
         CASE(noise_in_place_of_an_answer_does_not_take_the_whole_cap),
         CASE(what_changes_nothing_is_repeated_once),

@@ -140,6 +140,21 @@ void rig_say_raw(const void *bytes, size_t n)
     put(bytes, n, 0);
 }
 
+void rig_say_twice(uint8_t command, uint8_t status, const char *hex)
+{
+    uint8_t frame[FRAME], both[2 * FRAME];
+    size_t n = build(command, status, hex, frame);
+
+    memcpy(both, frame, n);
+    memcpy(both + n, frame, n);
+    if (rig.hid) {
+        send_up(frame, n, 0);
+        send_up(frame, n, 0);
+    } else {
+        put(both, 2 * n, 0);
+    }
+}
+
 void rig_say_cut(uint8_t command, uint8_t status, const char *hex, size_t n)
 {
     uint8_t frame[FRAME];

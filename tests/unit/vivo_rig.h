@@ -63,6 +63,8 @@ void rig_say(uint8_t command, uint8_t status, const char *hex);
 void rig_say_late(unsigned timeouts, uint8_t command, uint8_t status, const char *hex);
 /* Bytes as they are, in one chunk. */
 void rig_say_raw(const void *bytes, size_t n);
+/* An answer two times in one: one chunk, or (HID) the same reports again. */
+void rig_say_twice(uint8_t command, uint8_t status, const char *hex);
 /* An answer cut to n bytes. */
 void rig_say_cut(uint8_t command, uint8_t status, const char *hex, size_t n);
 /* What the obedient reader does. */
