@@ -175,7 +175,7 @@ static enum result receive(struct vivo *v, struct vivo_frame *f, deadline_t unti
 {
     enum result r;
 
-    for (;;) {
+    for (bool first = true;; first = false) {
         switch (vivo_decode(&v->decoder, &v->rest, &v->rest_n, f)) {
         case VIVO_FRAME:
             found_frame(v, f);
@@ -189,6 +189,8 @@ static enum result receive(struct vivo *v, struct vivo_frame *f, deadline_t unti
             vivo_link_reset(v);
             return R_COMM;
         }
+        if (!first && deadline_passed(until))
+            return R_TIMEOUT; /* input without end is no answer */
         r = take_chunk(v, until);
         if (r != R_SUCCESS)
             return r;
@@ -217,8 +219,8 @@ static bool heed(struct vivo *v, const struct vivo_frame *f)
 /* Waits for the answer to `command`; everything else that comes is dropped. R_COMM also for a restart. */
 static enum result await(struct vivo *v, uint8_t command, struct vivo_frame *f, deadline_t until)
 {
-    for (;;) {
-        enum result r = receive(v, f, until);
+    for (bool first = true;; first = false) {
+        enum result r = !first && deadline_passed(until) ? R_TIMEOUT : receive(v, f, until);
 
         if (r != R_SUCCESS)
             return r;
@@ -251,10 +253,16 @@ enum result vivo_drain(struct vivo *v, unsigned quiet_ms, deadline_t until)
 
 enum result vivo_take_input(struct vivo *v)
 {
+    deadline_t until = deadline_in(v->reader.settings->command_wait);
     struct transport *t = v->line;
     struct vivo_frame f;
 
     while (t && t->ops->pending && (t->ops->pending(t) || v->assembly.open)) {
+        if (deadline_passed(until)) {
+            log_fault(v->reader.log, "the reader does not stop sending");
+            v->in_sync = false;
+            break;
+        }
         enum result r = receive(v, &f, deadline_in(v->assembly.open ? v->reader.settings->frame_gap : 0));
 
         if (r == R_GONE || r == R_CANCELLED)

@@ -395,6 +395,9 @@ def off():
         r.pc.wait_card(READER)
         with r.card() as card:
             run(card, ("FF F6 2B 00 00", "6A 81"), ("FF FC 00 00 01 2B 00", "6A 81"), ("FF 30 04 00 00", "6A 81"))
+    with vicinity(option="off", setting="off") as r:  # a reader that knows no such cards
+        wait_count(r, "polls", r.count("polls") + 6)
+        same("raw exchanges", r.count("2C04"), 0)
 
 
 @case("iso15693 = auto: one inventory in a second, and the card is found")
