@@ -109,6 +109,21 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
+enum result vivo_contact_turn(struct vivo *v, bool *taken)
+{
+    unsigned again;
+
+    *taken = false;
+    for (unsigned i = 0; i < v->reader.slot_count; i++) {
+        const struct vivo_slot *s = &v->slot[i];
+
+        *taken = s->kind == SLOT_ICC && !s->session && clock_now() - s->asked >= ASK_EVERY_MS * ns_per_ms;
+        if (*taken)
+            return vivo_contact_watch(v, i, &again);
+    }
+    return R_SUCCESS;
+}
+
 /* ---- power ---------------------------------------------------------------------------------------------------------
  */
 

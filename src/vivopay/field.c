@@ -392,6 +392,7 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
     deadline_t until = deadline_in(v->reader.settings->reader_cap);
     struct vivo_card card;
     enum vivo_opener by;
+    bool taken;
     enum result r;
 
     if (v->slot[slot].session)
@@ -399,6 +400,11 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
     if (vivo_pace_left(&v->pace, clock_now()) > 0 || next_poll(v, slot) > 2) {
         *again_ms = next_poll(v, slot);
         return R_SUCCESS;
+    }
+    r = vivo_contact_turn(v, &taken);
+    if (taken) {
+        *again_ms = next_poll(v, slot);
+        return r;
     }
     if (vivo_others_in_session(v, slot) && ms > SHARED_POLL_MS)
         ms = SHARED_POLL_MS;

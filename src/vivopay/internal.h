@@ -335,6 +335,9 @@ uint8_t vivo_interface(const struct vivo_slot *s);
 /* Asks all contact and SAM slots once (the reader has just come up). */
 enum result vivo_contact_ask_all(struct vivo *v, deadline_t until);
 enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
+/* Asks the contact slot if it is due: a card in the field answers each poll at once, and its polls would take every turn
+ * that the pace leaves. *taken: this one is gone. */
+enum result vivo_contact_turn(struct vivo *v, bool *taken);
 enum result vivo_contact_power_up(struct vivo *v, unsigned slot, deadline_t until, struct atr *atr, int *protocol);
 enum result vivo_contact_power_down(struct vivo *v, unsigned slot, deadline_t until);
 enum result vivo_contact_failed(struct vivo *v, unsigned slot, deadline_t until);
