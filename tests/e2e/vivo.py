@@ -10,7 +10,6 @@ What the two links have in common is tested on both: for link in LINKS.
 """
 import time
 
-import rig
 import winscard
 from rig import Rig, h, same
 
@@ -29,7 +28,8 @@ COUNTER = "00 EC 00 00 04"
 ADD = "00 EA 00 00 04"
 UID = "FF CA 00 00 00"
 # Waits that keep a case short. None of them is a time that a test measures.
-QUICK = "apdu_cap = 1500\npower_cap = 3000\nreader_cap = 2500\nframe_gap = 100\nresync_quiet = 20\nping_wait = 200\nopen_drain = 300\n"
+QUICK = ("apdu_cap = 1500\npower_cap = 3000\nreader_cap = 2500\nframe_gap = 100\nresync_quiet = 20\nping_wait = 200\n"
+         "open_drain = 300\n")
 
 
 def number(n):
@@ -44,7 +44,8 @@ class Neo(Rig):
         sections = "".join("[%s]\n%s\n" % (who, settings) for who in ("0ACD:3530", PORT)) if settings else ""
         ports = {TILL: PORT + (":" + options if options else "")} if link == "serial" else {}
         ports.update(serial or {})
-        super().__init__(MODELS[link] + ("," + model if model else ""), *others, settings=sections, serial=ports, **more)
+        model = MODELS[link] + ("," + model if model else "")
+        super().__init__(model, *others, settings=sections, serial=ports, **more)
 
     def connect(self, protocols=winscard.T0 | winscard.T1, share=winscard.SHARE_SHARED, reader=None):
         return super().connect(protocols, share, reader or self.name)
@@ -75,7 +76,7 @@ class Neo(Rig):
         return state
 
     def works(self, reader=None):
-        """A new client gets an answer from an echo card, and leaves it without power, so that the field is polled again."""
+        """A new client gets an answer from an echo card, and leaves it without power: the field is polled again."""
         with self.connect(reader=reader) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)
             card.disconnect(winscard.UNPOWER)

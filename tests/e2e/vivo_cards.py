@@ -53,8 +53,8 @@ CARDS = [
 
 
 class Scan:
-    """pcsc_scan, running. It would look for a newer list of cards in the network, so that it gets a home of its own with the
-    packaged list."""
+    """pcsc_scan, running. It would look for a newer list of cards in the network, so that it gets a home of its own
+    with the packaged list."""
 
     def __init__(self):
         home = rig.base + "/home"
@@ -77,7 +77,8 @@ class Scan:
             shown = seen.find("ATR: " + atr.hex(" ").upper())
             if shown >= 0 and name.lower() in seen[shown:].lower():
                 return
-            assert time.monotonic() < end and self.process.poll() is None, "no %s of %s in: %s" % (name, atr.hex(" "), seen)
+            running = time.monotonic() < end and self.process.poll() is None
+            assert running, "no %s of %s in: %s" % (name, atr.hex(" "), seen)
             time.sleep(0.02)
 
     def forget(self):
@@ -110,7 +111,7 @@ def types():
                 scan.wait(atr, name)
 
 
-# ---- what the reader or the configuration changes ---------------------------------------------------------------------------
+# ---- what the reader or the configuration changes -------------------------------------------------------------------
 
 
 @case("the ATS: in either layout, cut after 15 historical bytes, and nothing invented where there is none")
@@ -118,7 +119,8 @@ def ats():
     sixteen = "".join("%02X" % (0x40 + n) for n in range(16))
     # An ATS that is its length byte alone: the answer could be a UID of ten bytes as well, so neither is believed.
     for model, card, atr, known in (("2c0e=b", "iso:echo-t1", ECHO, True), ("2c0e=off", "iso:echo-t1", PLAIN, False),
-                                    ("generation=neo1", "iso:echo-t1", PLAIN, False), ("2c0e=off", "desfire", PLAIN, False),
+                                    ("generation=neo1", "iso:echo-t1", PLAIN, False),
+                                    ("2c0e=off", "desfire", PLAIN, False),
                                     ("", "iso:echo-t1,ats=1208" + sixteen, with_history(h(sixteen)[:15]), True),
                                     ("", "iso:echo-t1,ats=01", PLAIN, False), ("", "iso:echo-t1,ats=0200", PLAIN, True),
                                     ("", "isob:echo-t1,uid=07A1B2C3", PLAIN, False)):
@@ -190,7 +192,8 @@ def felica():
 def sak():
     for link in LINKS:
         with Neo(link, settings="sak_probe = on\npoll_time = 50") as r:
-            for card, atr, tell, atqa in (("mifare1k", CLASSIC_1K, "08", "04 00"), ("mifare4k", CLASSIC_4K, "18", "02 00"),
+            for card, atr, tell, atqa in (("mifare1k", CLASSIC_1K, "08", "04 00"),
+                                          ("mifare4k", CLASSIC_4K, "18", "02 00"),
                                           ("mini", MINI, "09", "04 00"), ("ultralight", ULTRALIGHT, "00", "44 00")):
                 same("ATR of " + card, r.put(card), atr)
                 with r.connect() as c:
@@ -208,7 +211,7 @@ def sak():
         same("raw frames", r.count("2C04"), 0)
 
 
-# ---- cards that change --------------------------------------------------------------------------------------------------------
+# ---- cards that change ----------------------------------------------------------------------------------------------
 
 
 @case("a random UID, and a type B PUPI: not another card at each poll, and told as it is now")
@@ -220,7 +223,8 @@ def random_uid():
             same("changes", r.changes(), 1)
             with r.connect() as c:
                 uid = c.transmit(UID)
-                same("length, start and SW of the UID", (len(uid), uid.startswith(h(start)), uid[-2:]), (6, True, b"\x90\x00"))
+                same("length and SW of the UID", (len(uid), uid[-2:]), (6, b"\x90\x00"))
+                same("start of the UID", uid[:len(h(start))], h(start))
                 same("an APDU", c.transmit(GET_8), EIGHT)
                 now = r.count("activations")
                 same("UID in session", c.transmit(UID), c.transmit(UID))
@@ -233,7 +237,8 @@ def swapped():
     for link in LINKS:
         with Neo(link) as r:
             r.put("mifare1k")
-            for last, atr, uid in (("ultralight", ULTRALIGHT, "04 11 22 33 44 55 66"), ("mifare1k", CLASSIC_1K, "01 02 03 04"),
+            for last, atr, uid in (("ultralight", ULTRALIGHT, "04 11 22 33 44 55 66"),
+                                   ("mifare1k", CLASSIC_1K, "01 02 03 04"),
                                    ("iso:echo-t1", ECHO, "04 A1 B2 C3 D4 E5 F6")):
                 before = r.changes()
                 for quick in ("typea", "mifare1k,uid=0A0B0C0D", last):

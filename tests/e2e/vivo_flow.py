@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""A contactless PBoC card is read by the programs that people use: on a serial port, on USB-HID, and on both at once with
-an AET63 beside them."""
+"""A contactless PBoC card is read by the programs that people use: on a serial port, on USB-HID, and on both at once
+with an AET63 beside them."""
 import re
 
 import rig
 import vivo
 import winscard
 from rig import Background, case, h, same
-from vivo import LINKS, ON_HID, ON_SERIAL, PORT, TILL, Neo
+from vivo import LINKS, ON_HID, ON_SERIAL, Neo
 from winscard import T0, T1
 
 AET63 = "ACS AET63 BioTRUSTKey 01 00"  # pcscd counts the readers of one driver
@@ -15,23 +15,31 @@ CARD = "iso:pboc-cl,balance=12345,records=10"
 ATR = h("3B 80 80 01 01")  # the card has no historical bytes
 PPSE = "00 A4 04 00 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 00"
 AID = "00 A4 04 00 08 A0 00 00 03 33 01 01 01 00"
-GPO = "80 A8 00 00 23 83 21 36 00 00 00 " + "00 " * 6 + "00 " * 6 + "01 56 " + "00 " * 5 + "01 56 26 11 20 00 11 22 33 44 00"
+GPO = "80 A8 00 00 23 83 21 36 00 00 00 " + "00 " * 12 + "01 56 " + "00 " * 5 + "01 56 26 11 20 00 11 22 33 44 00"
 BALANCE = "80 CA 9F 79 00"
 LOG_FORMAT = "80 CA 9F 4F 00"
 # Each step and what the card says, as the card's page has it.
 STEPS = [
-    (PPSE, "6F 30 84 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 1E BF 0C 1B 61 19 4F 08 A0 00 00 03 33 01 01 01 50 0A 50 "
-           "42 4F 43 20 44 45 42 49 54 87 01 01 90 00"),
-    (AID, "6F 43 84 08 A0 00 00 03 33 01 01 01 A5 37 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 18 9F 66 04 9F 02 06 "
-          "9F 03 06 9F 1A 02 95 05 5F 2A 02 9A 03 9C 01 9F 37 04 5F 2D 02 7A 68 BF 0C 05 9F 4D 02 0B 0A 90 00"),
-    (GPO, "77 23 82 02 7C 00 94 04 10 01 01 00 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 9F 36 02 00 11 90 "
-          "00"),
-    ("00 B2 01 14 00", "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F 43 41 52 44 "
-                       "5A 0A 62 28 00 01 00 00 11 11 11 7F 5F 24 03 30 12 31 5F 28 02 01 56 90 00"),
-    (BALANCE, "9F 79 06 00 00 00 01 23 45 90 00"),
-    (LOG_FORMAT, "9F 4F 19 9A 03 9F 21 03 9F 02 06 9F 03 06 9F 1A 02 5F 2A 02 9F 4E 14 9C 01 9F 36 02 90 00"),
-    ("00 B2 01 5C 00", "26 11 19 09 01 30 00 00 00 00 01 50 00 00 00 00 00 00 01 56 01 56 42 4F 4F 4B 53 48 4F 50 " + "20 " * 12 +
-                       "00 00 11 90 00"),
+    (PPSE,
+     "6F 30 84 0E 32 50 41 59 2E 53 59 53 2E 44 44 46 30 31 A5 1E BF 0C 1B 61 19 4F 08 A0 00 00 03 33 "
+     "01 01 01 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 90 00"),
+    (AID,
+     "6F 43 84 08 A0 00 00 03 33 01 01 01 A5 37 50 0A 50 42 4F 43 20 44 45 42 49 54 87 01 01 9F 38 18 "
+     "9F 66 04 9F 02 06 9F 03 06 9F 1A 02 95 05 5F 2A 02 9A 03 9C 01 9F 37 04 5F 2D 02 7A 68 BF 0C 05 "
+     "9F 4D 02 0B 0A 90 00"),
+    (GPO,
+     "77 23 82 02 7C 00 94 04 10 01 01 00 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F "
+     "9F 36 02 00 11 90 00"),
+    ("00 B2 01 14 00",
+     "70 37 57 12 62 28 00 01 00 00 11 11 11 7D 30 12 22 00 00 00 00 0F 5F 20 09 54 45 53 54 2F 43 41 "
+     "52 44 5A 0A 62 28 00 01 00 00 11 11 11 7F 5F 24 03 30 12 31 5F 28 02 01 56 90 00"),
+    (BALANCE,
+     "9F 79 06 00 00 00 01 23 45 90 00"),
+    (LOG_FORMAT,
+     "9F 4F 19 9A 03 9F 21 03 9F 02 06 9F 03 06 9F 1A 02 5F 2A 02 9F 4E 14 9C 01 9F 36 02 90 00"),
+    ("00 B2 01 5C 00",
+     "26 11 19 09 01 30 00 00 00 00 01 50 00 00 00 00 00 00 01 56 01 56 42 4F 4F 4B 53 48 4F 50 20 20 "
+     "20 20 20 20 20 20 20 20 20 20 00 00 11 90 00"),
 ]
 
 
@@ -69,7 +77,8 @@ def programs():
             r.put(CARD)
             same("scriptor", scriptor(r, r.name, [c for c, _ in STEPS]), [a for _, a in STEPS])
             same("opensc-tool", opensc(r, [c for c, _ in STEPS if c != GPO]), [a for c, a in STEPS if c != GPO])
-            out = r.run("/usr/bin/python3", "-c", PYSCARD, stdin="\n".join(c for c, _ in STEPS[3:] + STEPS[:2])).splitlines()
+            commands = [c for c, _ in STEPS[3:] + STEPS[:2]]
+            out = r.run("/usr/bin/python3", "-c", PYSCARD, stdin="\n".join(commands)).splitlines()
             same("pyscard: reader, ATR", out[:2], [r.name, ATR.hex(" ").upper()])
             same("pyscard", out[-2:], [a for _, a in STEPS[:2]])
             assert r.name in r.run("opensc-tool", "-l")

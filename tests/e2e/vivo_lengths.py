@@ -47,11 +47,13 @@ def lengths():
         for i, name in enumerate((ON_SERIAL, ON_HID)):
             r.put("iso:echo-t1", name, i)
         # On HID a frame is cut into reports: every length around their edges, and every seventh in between.
-        edges = [n for n in range(MAX_OUT + 1) if n <= 300 or n > MAX_IN - 70 or n % 7 == 0 or (n + 16) % 63 in (0, 1, 61, 62)]
+        edges = [n for n in range(MAX_OUT + 1)
+                 if n <= 300 or n > MAX_IN - 70 or n % 7 == 0 or (n + 16) % 63 in (0, 1, 61, 62)]
         calls = [Background(every_length, ON_SERIAL, range(MAX_OUT + 1)), Background(every_length, ON_HID, edges)]
         same("lengths", [c.result(120) for c in calls], [MAX_OUT + 1, len(edges)])
         for i in (0, 1):
-            same("bad frames at the reader", [r.count(k, i) for k in ("crc_errors", "too_long", "busy", "hid_ignored")], [0] * 4)
+            bad = [r.count(k, i) for k in ("crc_errors", "too_long", "busy", "hid_ignored")]
+            same("bad frames at the reader", bad, [0] * 4)
 
 
 def properties(card):
@@ -92,7 +94,8 @@ def short_only():
                 same("dwMaxAPDUDataSize", properties(card), 0)
                 same("a short one", card.transmit(echo(255, pattern(255))), pattern(255) + OK)
                 r.sim("0 fault status=%s at=2C03" % status)
-                same("a short one that is refused", card.transmit(echo(9, pattern(9))), h("6A 80" if status == "05" else "67 00"))
+                refusal = h("6A 80" if status == "05" else "67 00")
+                same("a short one that is refused", card.transmit(echo(9, pattern(9))), refusal)
             r.wait_log("refuses extended APDUs")
 
 

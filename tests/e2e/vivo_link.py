@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The line between the driver and a ViVOpay reader, broken in every way that the protocol knows: the client gets the right
-answer or an error, no answer is ever taken for another's, no command runs twice, and the next exchange is right."""
+"""The line between the driver and a ViVOpay reader, broken in every way that the protocol knows: the client gets the
+right answer or an error, no answer is ever taken for another's, no command runs twice, and the next exchange is
+right."""
 import binascii
 
 import rig
@@ -62,7 +63,7 @@ def on_both(work, settings=QUICK, models=("", "")):
         return r.log()
 
 
-# ---- broken answers -----------------------------------------------------------------------------------------------------
+# ---- broken answers -------------------------------------------------------------------------------------------------
 
 
 @case("an answer lost, cut, turned over, of another command, half and then silence: an error, and the next is right")
@@ -132,7 +133,7 @@ def command_lost():
     on_both(work, SHORT)
 
 
-# ---- late ----------------------------------------------------------------------------------------------------------------
+# ---- late -----------------------------------------------------------------------------------------------------------
 
 
 @case("a time-out, then the late answer: it is nobody's")
@@ -163,11 +164,12 @@ def slow_card():
     on_both(work, SHORT)
 
 
-# ---- what nobody asked for ------------------------------------------------------------------------------------------------
+# ---- what nobody asked for ------------------------------------------------------------------------------------------
 
 UNASKED = {
     "auto-switch": "2C5003 01020304", "auto-switch failed": "2C51", "burst": "0200 0102254234373631",
-    "an EMV request": "6101 00", "UI event": "2C0E 01", "a Ping nobody sent": "1800", "an error of another command": "090A",
+    "an EMV request": "6101 00", "UI event": "2C0E 01", "a Ping nobody sent": "1800",
+    "an error of another command": "090A",
 }
 
 
@@ -254,7 +256,7 @@ def burst():
             same("commands that the driver has no business to send", r.count("forbidden"), 0)
 
 
-# ---- the reader restarts ---------------------------------------------------------------------------------------------------
+# ---- the reader restarts --------------------------------------------------------------------------------------------
 
 
 @case("a boot frame in mid command and while idle: the session is lost and told so; the reader is set up again")
@@ -317,7 +319,7 @@ def statuses():
     on_both(work)
 
 
-# ---- the order of the CRC ---------------------------------------------------------------------------------------------------
+# ---- the order of the CRC -------------------------------------------------------------------------------------------
 
 
 @case("status 04: the other order once, then remembered; a reader that takes either is never asked twice")
@@ -379,7 +381,8 @@ def mute_reader():
             with r.connect() as card:
                 same("an APDU", card.transmit(GET_8), EIGHT)
                 r.sim("0 fault drop times=0")
-                fails((SCARD_E_NOT_TRANSACTED, SCARD_E_NO_SMARTCARD, winscard.SCARD_E_READER_UNAVAILABLE), card.transmit, ADD)
+                fails((SCARD_E_NOT_TRANSACTED, SCARD_E_NO_SMARTCARD, winscard.SCARD_E_READER_UNAVAILABLE),
+                      card.transmit, ADD)
                 if link == "serial":
                     fails((SCARD_E_NOT_TRANSACTED, SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, ADD)
                     r.pc.wait_empty(r.name)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""ViVOpay readers come and go: a serial port that hangs up, comes back, or is not there yet; USB readers that are pulled out
-at any report; sixteen slots, twins, and devices that are none of ours."""
+"""ViVOpay readers come and go: a serial port that hangs up, comes back, or is not there yet; USB readers that are
+pulled out at any report; sixteen slots, twins, and devices that are none of ours."""
 import os
 import re
 import threading
@@ -45,10 +45,10 @@ def settled(check, seconds=10):
             time.sleep(0.02)
 
 
-# ---- a serial port -----------------------------------------------------------------------------------------------------------
+# ---- a serial port --------------------------------------------------------------------------------------------------
 
 
-@case("a serial port hangs up while empty, with a card, in a session, in mid APDU: the slot stays, and goes on by itself")
+@case("a serial port hangs up while empty, with a card, in a session, in mid APDU: the slot stays, goes on by itself")
 def hang_up():
     with Neo("serial", settings=PATIENT) as r:
         pid = r.pid()
@@ -135,7 +135,7 @@ def no_spin():
         r.pc.wait_empty(r.name)
         before = switches(r.pid())
         same("an event", r.pc.change_or_not(r.name, r.pc.state(r.name)[0] & ~2, 2000), None)
-        # 50, 100, 200, 400, 400 … ms apart; each try may wake a thread a few times. A loop would be a thousand times more.
+        # 50, 100, 200, 400, 400 … ms apart; each try may wake a thread a few times. A loop does it a thousand times.
         assert switches(r.pid()) - before < 200, switches(r.pid()) - before
         r.sim("0 plug")
         r.pc.wait_card(r.name)
@@ -153,7 +153,7 @@ def switches(pid):
     return total
 
 
-@case("baud: the speed that is set is used, else each is tried, beginning with the usual one; no flow control, DTR and RTS off")
+@case("baud: what is set is used, else each speed is tried, the usual one first; no flow control, DTR and RTS off")
 def baud():
     with Neo("serial") as r:
         lines = dict(p.split("=") for p in r.sim("0 lines").split())
@@ -175,7 +175,7 @@ def baud():
             same("baud rate commands", r.count("3001") + r.count("3002"), 0)
 
 
-# ---- USB ----------------------------------------------------------------------------------------------------------------------
+# ---- USB ------------------------------------------------------------------------------------------------------------
 
 
 @case("unplugged at every report of a short and a long exchange: an error, and the next reader works")
@@ -223,7 +223,8 @@ def hid_name(i):
 
 @case("unplugged at every report while it is opened: an error, and the next one works")
 def every_report_open():
-    with Neo("hid", "unplugged", *["neo:link=hid,serial=B%d,unplugged" % n for n in range(1, 4)], settings=QUICK, wait=0) as r:
+    others = ["neo:link=hid,serial=B%d,unplugged" % n for n in range(1, 4)]
+    with Neo("hid", "unplugged", *others, settings=QUICK, wait=0) as r:
         r.sim("0 insert " + CARD)
         r.sim("0 wire on")
         r.sim("0 plug")
@@ -303,7 +304,8 @@ def set_report():
 def refused():
     for vid_pid, model, why in (("0ACD:3531", "pid=3531,keyboard=1", "keyboard mode"),
                                 ("0ACD:4451", "pid=4451", "keyboard mode"), ("0ACD:4650", "pid=4650", "keyboard mode"),
-                                ("0ACD:2810", "pid=2810", "another protocol"), ("0ACD:3920", "pid=3920", "another protocol")):
+                                ("0ACD:2810", "pid=2810", "another protocol"),
+                                ("0ACD:3920", "pid=3920", "another protocol")):
         # pcscd asks the driver only about what its bundle names: a bundle that names too much.
         with Named("hid", model, vid_pid=vid_pid) as r:
             r.wait_log("%s is refused: .*%s" % (vid_pid, why))
@@ -337,7 +339,7 @@ class Named(Neo):
             f.write(text)
 
 
-# ---- many ----------------------------------------------------------------------------------------------------------------------
+# ---- many -----------------------------------------------------------------------------------------------------------
 
 
 @case("sixteen slots at once, with traffic on all of them")
@@ -346,7 +348,7 @@ def sixteen():
     others += ["neo:link=hid,serial=H%d" % n for n in range(5)]
     ports = {"Serial %d" % n: "/dev/ttyUSB%d:slots=cl" % n for n in range(1, 5)}
     ports["Serial 5"] = "/dev/ttyUSB5:slots=cl.icc.sam1"
-    with Neo("serial", "serial=S0", *others, options="slots=cl.icc.sam1.sam2", serial=ports, wait=16, settings="log = 1") as r:
+    with Neo("serial", "serial=S0", *others, options="slots=cl.icc.sam1.sam2", serial=ports, wait=16) as r:
         # 6 serial readers with 1 (4 times), 3 and 4 slots; 5 on USB: sixteen.
         same("slots", len(r.pc.readers()), 16)
         for i in range(11):
@@ -360,8 +362,8 @@ def sixteen():
                 with pc.connect(name) as card:
                     counter = card.transmit(COUNTER)[:4]
                     for n in range(1, 30):
-                        same("an APDU", card.transmit("00 84 00 00 %02X" % n), bytes(0x11 * (k + 1) & 0xFF for k in range(n))
-                             + b"\x90\x00")
+                        answer = bytes(0x11 * (k + 1) & 0xFF for k in range(n)) + b"\x90\x00"
+                        same("an APDU", card.transmit("00 84 00 00 %02X" % n), answer)
                     return int.from_bytes(counter, "big")
 
         air = [n for n in r.pc.readers() if n.endswith(" 00")]

@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Presence at a ViVOpay reader: it is polled only as often as promised, a session is never disturbed, a removal shows in the
-call that meets it, and power-down takes the field away."""
+"""Presence at a ViVOpay reader: it is polled only as often as promised, a session is never disturbed, a removal shows
+in the call that meets it, and power-down takes the field away."""
 import time
 
 import rig
 import winscard
 from rig import Background, case, fails, h, same
-from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, QUICK, UID, Neo, number
-from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD, STATE_EMPTY,
-                      STATE_PRESENT, T1)
+from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, UID, Neo, number
+from winscard import (SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD, STATE_EMPTY, STATE_PRESENT, T1)
 
 CARD = "iso:echo-t1"
 LEFT_ALONE = 11     # seconds: beyond pcscd's five, and beyond the ten of the promise
 
 
-# ---- left alone for eleven seconds -----------------------------------------------------------------------------------------
+# ---- left alone for eleven seconds ----------------------------------------------------------------------------------
 
 
 class Left:
@@ -159,15 +158,13 @@ class TwoSlots(Left):
 @case("eleven seconds alone: four frames a second at most, no storm with a random UID, sessions are not disturbed")
 def alone():
     serial, hid = "neo:tty=ttyUSB%d,serial=S%d", "neo:link=hid,serial=H%d"
-    all_ = [Empty(serial, 0, "slots=cl"), Unused(serial, 1, "slots=cl", CARD + ",random=1"), Session(serial, 2, "slots=cl", CARD),
-            TwoSlots(serial, 3, "slots=cl.icc.sam1"), Shared(serial, 4, "slots=cl.icc"), Empty(hid), Unused(hid, card="mifare1k"),
-            Unused(hid, card="isob:echo-t1,random=1"), Session(hid, card="iso:echo-t1,random=1"), Storage(hid, card="mifare1k"),
-            Asked(serial, 10, "presence_check=rnak", CARD)]
+    all_ = [Empty(serial, 0, "slots=cl"), Unused(serial, 1, "slots=cl", CARD + ",random=1"),
+            Session(serial, 2, "slots=cl", CARD), TwoSlots(serial, 3, "slots=cl.icc.sam1"),
+            Shared(serial, 4, "slots=cl.icc"), Empty(hid), Unused(hid, card="mifare1k"),
+            Unused(hid, card="isob:echo-t1,random=1"), Session(hid, card="iso:echo-t1,random=1"),
+            Storage(hid, card="mifare1k"), Asked(serial, 10, "presence_check=rnak", CARD)]
     ports = {"Reader %d" % x.port: "/dev/ttyUSB%d:%s" % (x.port, x.options) for x in all_ if x.port is not None}
-    models = [x.model % ((i, i) if "tty" in x.model else i) for i, x in enumerate(all_)]
-    for i, x in enumerate(all_):
-        if x.port is not None:
-            models[i] = x.model % (x.port, i)
+    models = [x.model % (i if x.port is None else (x.port, i)) for i, x in enumerate(all_)]
     with rig.Rig(*models, serial=ports, wait=14) as r:
         names = r.pc.readers()
         r.put = lambda card, reader, index: (r.sim("%d insert %s" % (index, card)), r.pc.wait_card(reader))
@@ -199,7 +196,7 @@ def use(r, reader):
         same("an APDU", card.transmit(GET_8), EIGHT)
 
 
-# ---- removal ------------------------------------------------------------------------------------------------------------------
+# ---- removal --------------------------------------------------------------------------------------------------------
 
 
 @case("a card taken out of a session: the next APDU says so itself, the slot is empty at once, and works again")
@@ -285,7 +282,8 @@ def level():
                     r.pc.wait_empty(r.name)
                 else:
                     with r.connect() as card:
-                        same("UID", card.transmit(UID)[:-2], h("04 A1 B2 C3 D4 E5 F6" if CARD in last else "01 02 03 04"))
+                        uid = "04 A1 B2 C3 D4 E5 F6" if CARD in last else "01 02 03 04"
+                        same("UID", card.transmit(UID)[:-2], h(uid))
 
 
 @case("a card is found by the poll that runs when it comes")
@@ -299,7 +297,7 @@ def found():
             r.works()
 
 
-# ---- power -------------------------------------------------------------------------------------------------------------------
+# ---- power ----------------------------------------------------------------------------------------------------------
 
 
 @case("power-down takes the field from the card, for as long as it is said, and polling resumes")
@@ -316,7 +314,7 @@ def power_down():
             same("antenna commands", r.count("2801"), off + 1)
             r.until("rf=1", "state")
             took = time.monotonic() - begin
-            assert took > 0.4, "the field came back after %.3f s" % took    # a busy machine makes it longer, never shorter
+            assert took > 0.4, "the field came back after %.3f s" % took    # a busy machine makes it longer only
             with r.connect() as card:
                 same("the counter", card.transmit(COUNTER), number(1))
             same("changes", r.changes(), 1)
