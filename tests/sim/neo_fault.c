@@ -2,7 +2,8 @@
  *
  * Faults. A test arms them one by one; each waits for a command it matches and then hits it, "times" often. What a
  * fault does to the bytes of an answer is done here; what it does to time or to the command's execution is done where
- * answers are sent and commands are run.
+ * answers are sent and commands are run. Two of them, cmdcut and cmdflip, hit the command itself on its way to the
+ * reader, which then sees a spoilt frame and knows nothing of a fault.
  */
 #define _POSIX_C_SOURCE 200809L
 #include "neo_model.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARG_NONE, ARG_DEC, ARG_HEX, ARG_BYTES };
+enum { ARG_NONE, ARG_DEC, ARG_DEC_OR_NONE, ARG_HEX, ARG_BYTES };
 
 static const struct kind {
     const char *name;
@@ -20,7 +21,7 @@ static const struct kind {
 } kinds[] = {
     {"drop", NEO_FAULT_DROP, ARG_NONE, true},
     {"delay", NEO_FAULT_DELAY, ARG_DEC, true},
-    {"late", NEO_FAULT_LATE, ARG_NONE, true},
+    {"late", NEO_FAULT_LATE, ARG_DEC_OR_NONE, true}, /* =K: but for its first K bytes */
     {"badcrc", NEO_FAULT_BADCRC, ARG_NONE, true},
     {"flip", NEO_FAULT_FLIP, ARG_DEC, true},
     {"cut", NEO_FAULT_CUT, ARG_DEC, true},
@@ -35,6 +36,8 @@ static const struct kind {
     {"remove", NEO_FAULT_REMOVE, ARG_NONE, true},
     {"hidlose", NEO_FAULT_HIDLOSE, ARG_DEC, true},
     {"hiddup", NEO_FAULT_HIDDUP, ARG_DEC, true},
+    {"cmdcut", NEO_FAULT_CMDCUT, ARG_DEC, true},
+    {"cmdflip", NEO_FAULT_CMDFLIP, ARG_DEC, true},
 };
 
 static bool number(const char *text, int base, unsigned long max, unsigned *out)
@@ -73,7 +76,7 @@ static bool set_kind(struct neo_fault *f, char *word)
         if (kinds[i].argument == ARG_NONE)
             return value == NULL;
         if (value == NULL)
-            return false;
+            return kinds[i].argument == ARG_DEC_OR_NONE;
         if (kinds[i].argument == ARG_BYTES)
             return neo_hex(value, f->bytes, sizeof f->bytes, &f->bytes_len) &&
                    f->bytes_len >= (f->kind == NEO_FAULT_UNSOLICITED ? 2U : 1U);
@@ -135,25 +138,60 @@ bool neo_fault_arm(struct sim_model *m, const char *args, char *why, size_t why_
     return false;
 }
 
-void neo_fault_choose(struct sim_model *m, uint8_t cmd, uint8_t sub)
+static bool hits_command(const struct neo_fault *f)
 {
-    m->fault.kind = NEO_FAULT_NONE;
-    m->fault.execute = true;
+    return f->kind == NEO_FAULT_CMDCUT || f->kind == NEO_FAULT_CMDFLIP;
+}
+
+/* The first armed fault, of commands or of answers, that matches and has let enough pass. */
+static struct neo_fault choose(struct sim_model *m, bool of_commands, uint8_t cmd, uint8_t sub)
+{
+    struct neo_fault chosen = {.kind = NEO_FAULT_NONE, .execute = true};
+
     for (size_t i = 0; i < NEO_FAULTS; i++) {
         struct neo_fault *f = &m->faults[i];
 
-        if (f->kind == NEO_FAULT_NONE || (f->cc != NEO_ANY && f->cc != cmd) || (f->ss != NEO_ANY && f->ss != sub))
+        if (f->kind == NEO_FAULT_NONE || hits_command(f) != of_commands || (f->cc != NEO_ANY && f->cc != cmd) ||
+            (f->ss != NEO_ANY && f->ss != sub))
             continue;
         if (f->skip > 0) {
             f->skip--;
             continue;
         }
-        m->fault = *f;
+        chosen = *f;
         m->count.faults++;
         if (f->times > 0 && --f->times == 0)
             f->kind = NEO_FAULT_NONE;
-        return;
+        break;
     }
+    return chosen;
+}
+
+void neo_fault_choose(struct sim_model *m, uint8_t cmd, uint8_t sub)
+{
+    m->fault = choose(m, false, cmd, sub);
+}
+
+bool neo_fault_commands(const struct sim_model *m)
+{
+    for (size_t i = 0; i < NEO_FAULTS; i++) {
+        if (hits_command(&m->faults[i]))
+            return true;
+    }
+    return false;
+}
+
+size_t neo_fault_command(struct sim_model *m, uint8_t *frame, size_t n)
+{
+    struct neo_fault f = choose(m, true, frame[NEO_CMD_AT], frame[NEO_CMD_AT + 1]);
+
+    if (f.number >= n)
+        return n;
+    if (f.kind == NEO_FAULT_CMDCUT)
+        return f.number;
+    if (f.kind == NEO_FAULT_CMDFLIP)
+        frame[f.number] ^= 0x01;
+    return n;
 }
 
 size_t neo_fault_bytes(const struct neo_fault *f, uint8_t frame[NEO_FRAME_MAX + 1], size_t n)

@@ -65,6 +65,17 @@ static void send_held(struct sim_model *m)
     m->held.n = 0;
 }
 
+/* What the line has carried is there; the rest comes before the next answer. A report is whole or spoilt: on HID the
+ * whole answer comes late, behind a spoilt copy. */
+static void hold_back(struct sim_model *m, const uint8_t *frame, size_t n)
+{
+    size_t in_time = m->fault.number < n ? m->fault.number : n, from = m->opt.link_hid && in_time < n ? 0 : in_time;
+
+    send_bytes(m, frame, in_time, NULL);
+    memcpy(m->held.frame, frame + from, n - from);
+    m->held.n = n - from;
+}
+
 /* The answer is due: frame it, let the fault have its way, send it. */
 static void deliver(struct sim_model *m)
 {
@@ -96,8 +107,7 @@ static void deliver(struct sim_model *m)
     }
     send_held(m);
     if (f->kind == NEO_FAULT_LATE) {
-        memcpy(m->held.frame, frame, n);
-        m->held.n = n;
+        hold_back(m, frame, n);
     } else {
         if (f->kind == NEO_FAULT_NOISE)
             send_bytes(m, f->bytes, f->bytes_len, NULL);
@@ -184,9 +194,30 @@ void neo_receive_bytes(struct sim_model *m, const uint8_t *data, size_t n)
     }
 }
 
+/* A fault waits for a command: that has to be whole, for a line delivers it in pieces. */
+static void receive_spoilt(struct sim_model *m, const uint8_t *data, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (neo_parser_byte(&m->wire, data[i]) == NEO_PARSE_FRAME)
+            neo_receive_bytes(m, m->wire.buf, neo_fault_command(m, m->wire.buf, m->wire.len));
+    }
+}
+
+/* Behind a cut a report has zeros, and the reports that would follow it are missing: then nothing is complete. */
+static void spoil_reports(struct sim_model *m)
+{
+    size_t n = m->hid.len, left = neo_fault_command(m, m->hid.buf, n);
+
+    memset(m->hid.buf + left, 0, n - left);
+    if (left + NEO_REPORT - 1 <= n)
+        m->hid.len = 0;
+}
+
 static bool receive_report(struct sim_model *m, const uint8_t *data, size_t n)
 {
     if (neo_hid_report(&m->hid, data, n)) {
+        if (neo_fault_commands(m))
+            spoil_reports(m);
         memset(&m->parser, 0, sizeof m->parser);
         neo_receive_bytes(m, m->hid.buf, m->hid.len);
     }
@@ -214,7 +245,9 @@ static bool neo_receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *
 {
     switch (pipe) {
     case SIM_PIPE_SERIAL:
-        if (!m->opt.link_hid)
+        if (!m->opt.link_hid && neo_fault_commands(m))
+            receive_spoilt(m, data, n);
+        else if (!m->opt.link_hid)
             neo_receive_bytes(m, data, n);
         return true;
     case SIM_PIPE_INT_OUT:
@@ -250,6 +283,7 @@ static void lose_state(struct sim_model *m)
         m->contact[i].powered = false;
     }
     memset(&m->parser, 0, sizeof m->parser);
+    memset(&m->wire, 0, sizeof m->wire);
     memset(&m->hid, 0, sizeof m->hid);
     m->queued = m->held.n = 0;
     m->busy = m->booting = m->pass = m->burst_off = false;

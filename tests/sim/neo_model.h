@@ -83,7 +83,9 @@ enum neo_fault_kind {
     NEO_FAULT_WRONGCMD,
     NEO_FAULT_REMOVE,
     NEO_FAULT_HIDLOSE,
-    NEO_FAULT_HIDDUP
+    NEO_FAULT_HIDDUP,
+    NEO_FAULT_CMDCUT, /* these two spoil the command, all others the answer */
+    NEO_FAULT_CMDFLIP
 };
 
 enum { NEO_FAULTS = 16, NEO_FAULT_BYTES = 256, NEO_ANY = 0x10000 };
@@ -146,7 +148,7 @@ struct sim_model {
     struct neo_counts count;
 
     /* link */
-    struct neo_parser parser;
+    struct neo_parser parser, wire; /* wire: a command that a fault waits for, until it is whole */
     struct neo_hid_in hid;
     bool powered, booting, restarted, pumping;
     struct sim_usb_identity identity;
@@ -263,6 +265,9 @@ void neo_felica_raw(struct sim_model *m, const struct neo_cmd *c);
 bool neo_fault_arm(struct sim_model *m, const char *args, char *why, size_t why_size);
 /* Finds the fault for a command; m->fault is NEO_FAULT_NONE if there is none. */
 void neo_fault_choose(struct sim_model *m, uint8_t cmd, uint8_t sub);
+/* Whether a fault waits for a command on its way, and what is left of such a command: NEO_DATA_AT bytes or more in. */
+bool neo_fault_commands(const struct sim_model *m);
+size_t neo_fault_command(struct sim_model *m, uint8_t *frame, size_t n);
 /* Changes the bytes of the answer (at most NEO_FRAME_MAX in, one more may come out). */
 size_t neo_fault_bytes(const struct neo_fault *f, uint8_t frame[NEO_FRAME_MAX + 1], size_t n);
 size_t neo_faults_armed(const struct sim_model *m);
