@@ -12,11 +12,12 @@ enum { RESPONSE_MIN = 5, COMMAND_MIN = 4 };
 
 static void put_hex(struct wbuf *w, const uint8_t *p, size_t n, uint8_t *sum)
 {
-    static const char digits[] = "0123456789ABCDEF";
+    static const uint8_t digits[] = "0123456789ABCDEF";
+    uint8_t *text = wbuf_room(w, 2 * n);
 
-    for (size_t i = 0; i < n; i++) {
-        wbuf_u8(w, (uint8_t)digits[p[i] >> 4]);
-        wbuf_u8(w, (uint8_t)digits[p[i] & 15]);
+    for (size_t i = 0; text && i < n; i++) {
+        text[2 * i] = digits[p[i] >> 4];
+        text[2 * i + 1] = digits[p[i] & 15];
         *sum ^= p[i];
     }
 }
@@ -96,16 +97,12 @@ void aet63_decoder_reset(struct aet63_decoder *d)
     d->raw_len = 0;
 }
 
-static int hex_value(uint8_t c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return -1;
-}
+/* 1 + the value of a hex digit; 0 for what is none. */
+static const uint8_t hex_digit[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,
+    ['8'] = 9,  ['9'] = 10, ['A'] = 11, ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16,
+    ['a'] = 11, ['b'] = 12, ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16,
+};
 
 static void begin_body(struct aet63_decoder *d)
 {
@@ -157,14 +154,14 @@ static enum aet63_input hunt(struct aet63_decoder *d, uint8_t c)
 
 static enum aet63_input body(struct aet63_decoder *d, uint8_t c)
 {
-    int v = hex_value(c);
+    unsigned v = hex_digit[c];
 
-    if (c == AET63_STX) {
+    if (v > 0) {
+        put_digit(d, v - 1);
+    } else if (c == AET63_STX) {
         begin_body(d);
     } else if (c == AET63_ETX) {
         return end_body(d);
-    } else if (v >= 0) {
-        put_digit(d, (unsigned)v);
     } else {
         aet63_decoder_reset(d);
         return AET63_BROKEN;
@@ -172,11 +169,28 @@ static enum aet63_input body(struct aet63_decoder *d, uint8_t c)
     return AET63_MORE;
 }
 
+/* Whole bytes of a body, two digits at a time: what nearly every chunk is made of. */
+static void take_pairs(struct aet63_decoder *d, const uint8_t **p, size_t *n)
+{
+    const uint8_t *at = *p, *end = at + *n;
+
+    while (end - at >= 2 && hex_digit[at[0]] && hex_digit[at[1]] && d->raw_len < sizeof d->raw) {
+        d->raw[d->raw_len++] = (uint8_t)((hex_digit[at[0]] - 1u) << 4 | (hex_digit[at[1]] - 1u));
+        at += 2;
+    }
+    *n -= (size_t)(at - *p);
+    *p = at;
+}
+
 enum aet63_input aet63_decode(struct aet63_decoder *d, const uint8_t **p, size_t *n)
 {
     enum aet63_input in = AET63_MORE;
 
     while (*n > 0 && in == AET63_MORE) {
+        if (d->state == AET63_BODY && !d->half)
+            take_pairs(d, p, n);
+        if (*n == 0)
+            break;
         uint8_t c = *(*p)++;
         (*n)--;
         in = d->state == AET63_HUNT ? hunt(d, c) : body(d, c);

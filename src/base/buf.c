@@ -13,8 +13,8 @@ struct wbuf wbuf_over(uint8_t *data, size_t cap)
     return (struct wbuf){.data = data, .cap = cap};
 }
 
-/* Claims n bytes and returns where they begin, or NULL. len <= cap always, so the subtraction cannot wrap. */
-static uint8_t *wbuf_room(struct wbuf *w, size_t n)
+/* len <= cap always, so the subtraction cannot wrap. */
+uint8_t *wbuf_room(struct wbuf *w, size_t n)
 {
     uint8_t *p;
 

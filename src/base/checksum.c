@@ -27,15 +27,20 @@ uint8_t xor_sum(const uint8_t *p, size_t n)
     return (uint8_t)sum;
 }
 
-uint16_t crc16_ccitt_false(const uint8_t *p, size_t n)
+uint16_t crc16_ccitt_more(uint16_t before, const uint8_t *p, size_t n)
 {
-    unsigned crc = 0xFFFF;
+    unsigned crc = before;
 
     for (size_t i = 0; i < n; i++) {
         crc = (crc << 4 & 0xFFFF) ^ crc_left[(crc >> 12 ^ p[i] >> 4) & 15];
         crc = (crc << 4 & 0xFFFF) ^ crc_left[(crc >> 12 ^ p[i]) & 15];
     }
     return (uint16_t)crc;
+}
+
+uint16_t crc16_ccitt_false(const uint8_t *p, size_t n)
+{
+    return crc16_ccitt_more(0xFFFF, p, n);
 }
 
 uint16_t crc16_x25(const uint8_t *p, size_t n)

@@ -13,6 +13,8 @@ uint8_t xor_sum(const uint8_t *p, size_t n);
 
 /* CRC-16, polynomial 1021, not reflected, initial value FFFF, no final XOR: ViVOpay frames. "123456789" gives 29B1. */
 uint16_t crc16_ccitt_false(const uint8_t *p, size_t n);
+/* The same, going on from the CRC of what stands before p. */
+uint16_t crc16_ccitt_more(uint16_t crc, const uint8_t *p, size_t n);
 
 /* CRC-16/X-25: polynomial 1021 reflected, initial value FFFF, final inversion (ISO/IEC 13239): ISO/IEC 15693 frames
  * and the CRC of T=1 blocks. "123456789" gives 906E. */

@@ -124,7 +124,7 @@ void device_release(struct device *d)
     d->busy = false;
     left |= d->input_missed;
     d->input_missed = false;
-    for (unsigned i = 0; i < READER_SLOTS_MAX; i++) {
+    for (unsigned i = 0; d->reader && i < d->reader->slot_count; i++) {
         if (left || d->slots[i].watch_wanted)
             wake_locked(&d->slots[i]);
         d->slots[i].watch_wanted = false;

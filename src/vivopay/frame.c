@@ -14,6 +14,14 @@ enum { LENGTH_AT = 12, REPORT_WHOLE = 1, REPORT_FIRST = 2, REPORT_MIDDLE = 3, RE
 
 static const uint8_t header[VIVO_HEADER_SIZE] = {'V', 'i', 'V', 'O', 't', 'e', 'c', 'h', '2', 0};
 
+/* The CRC of a frame whose header is the one above, over its first n bytes: that of the header is always the same. */
+static uint16_t frame_crc(const uint8_t *frame, size_t n)
+{
+    enum { CRC_OF_HEADER = 0xB8DC };
+
+    return crc16_ccitt_more(CRC_OF_HEADER, frame + sizeof header, n - sizeof header);
+}
+
 size_t vivo_encode(uint8_t command, uint8_t sub, const uint8_t *part1, size_t n1, const uint8_t *part2, size_t n2,
                    enum vivo_order order, uint8_t *frame, size_t cap)
 {
@@ -32,7 +40,7 @@ size_t vivo_encode(uint8_t command, uint8_t sub, const uint8_t *part1, size_t n1
         wbuf_bytes(&w, part2, n2);
     if (w.failed)
         return 0;
-    crc = crc16_ccitt_false(w.data, w.len);
+    crc = frame_crc(w.data, w.len);
     if (order == VIVO_MSB_FIRST)
         wbuf_be16(&w, crc);
     else
@@ -73,16 +81,17 @@ static void hunt(struct vivo_decoder *d)
     }
 }
 
-/* More may stand behind it: what a broken frame had swallowed. */
-static bool complete(const struct vivo_decoder *d)
+/* How many bytes the buffer has to hold before more can be told: up to the length, then the whole frame. More may stand
+ * behind it already: what a broken frame had swallowed. */
+static size_t wanted(const struct vivo_decoder *d)
 {
-    return d->len >= LENGTH_AT + 2 && d->len >= data_length(d) + VIVO_OVERHEAD;
+    return d->len < LENGTH_AT + 2 ? LENGTH_AT + 2 : data_length(d) + VIVO_OVERHEAD;
 }
 
 static enum vivo_input judge(struct vivo_decoder *d, struct vivo_frame *f)
 {
     size_t n = data_length(d), crc_at = LENGTH_AT + 2 + n;
-    uint16_t crc = crc16_ccitt_false(d->bytes, crc_at);
+    uint16_t crc = frame_crc(d->bytes, crc_at);
     uint8_t hi = (uint8_t)(crc >> 8), lo = (uint8_t)crc;
     const uint8_t *sent = d->bytes + crc_at;
 
@@ -112,13 +121,21 @@ enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n
     d->taken = 0;
     hunt(d);
     for (;;) {
-        if (complete(d))
+        bool in_header = d->len < LENGTH_AT + 2;
+        size_t want = wanted(d), now = want - d->len;
+
+        if (d->len >= want)
             return judge(d, f);
         if (*n == 0)
             return VIVO_MORE;
-        d->bytes[d->len++] = *(*p)++;
-        (*n)--;
-        hunt(d);
+        if (now > *n)
+            now = *n;
+        memcpy(d->bytes + d->len, *p, now);
+        d->len += now;
+        *p += now;
+        *n -= now;
+        if (in_header)
+            hunt(d);
     }
 }
 

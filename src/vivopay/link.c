@@ -321,9 +321,9 @@ static bool drop_stale(struct vivo *v)
 
 /* Sends q once, and after status 04 again in the other order. `flip`: begin with the order that is not the first guess.
  */
-static enum result talk(struct vivo *v, const struct vivo_request *q, bool flip, struct vivo_frame *f, deadline_t until)
+static enum result talk(struct vivo *v, const struct vivo_request *q, const struct vivo_command *row, bool flip,
+                        struct vivo_frame *f, deadline_t until)
 {
-    const struct vivo_command *row = vivo_command(q->command, q->sub);
     enum vivo_order order = first_guess(v, row);
     enum result r = R_COMM;
 
@@ -362,7 +362,7 @@ enum result vivo_ping(struct vivo *v, deadline_t until)
 {
     static const struct vivo_request ping = {.command = VIVO_CMD_PING, .sub = 0x01};
     struct vivo_frame f;
-    enum result r = talk(v, &ping, false, &f, until);
+    enum result r = talk(v, &ping, vivo_command(ping.command, ping.sub), false, &f, until);
 
     if (r == R_SUCCESS) {
         v->in_sync = true;
@@ -478,7 +478,7 @@ static enum result exchange(struct vivo *v, const struct vivo_request *q, bool n
             break;
         if (q->only_while && !*q->only_while)
             return R_NO_CARD;
-        r = talk(v, q, flip, f, until);
+        r = talk(v, q, row, flip, f, until);
         if (r == R_SUCCESS) {
             v->was_reset = false;
             return R_SUCCESS;
