@@ -11,6 +11,7 @@
  * Options and control verbs: aet63_control.c. Faults: aet63_fault.c. Cards: aet63_slot.c.
  */
 #include "aet63_model.h"
+#include "sim_message.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,16 +59,28 @@ static void send_interrupt(struct sim_model *m, const uint8_t *p, size_t n, bool
     }
 }
 
-void aet63m_send(struct sim_model *m, bool event, const uint8_t *frame, size_t n)
-{
-    bool raw_nak = n == 2;
+struct sending {
+    struct sim_model *m;
+    bool interrupt, raw_nak;
+};
 
-    if (m->opt.transport != 'b' || (event && m->opt.int_in)) {
-        send_interrupt(m, frame, n, raw_nak); /* nothing marks the end of a raw NAK, so no junk after it */
+static void send_packets(void *arg, const uint8_t *frame, size_t n)
+{
+    const struct sending *s = arg;
+
+    if (s->interrupt) {
+        send_interrupt(s->m, frame, n, s->raw_nak); /* nothing marks the end of a raw NAK, so no junk after it */
         return;
     }
     for (size_t at = 0; at < n; at += 64)
-        sim_send(m->r, SIM_PIPE_BULK_IN, frame + at, n - at < 64 ? n - at : 64);
+        sim_send(s->m->r, SIM_PIPE_BULK_IN, frame + at, n - at < 64 ? n - at : 64);
+}
+
+void aet63m_send(struct sim_model *m, bool event, const uint8_t *frame, size_t n)
+{
+    struct sending s = {m, m->opt.transport != 'b' || (event && m->opt.int_in), n == 2};
+
+    sim_message_in(m->r, frame, n, send_packets, &s);
 }
 
 void aet63m_send_event(struct sim_model *m, unsigned code)
@@ -596,14 +609,29 @@ static bool feed(struct sim_model *m, const uint8_t *data, size_t n)
     m->rx_timer = 0;
     for (size_t i = 0; i < n; i++) {
         enum aet63s_event e = aet63s_rx_byte(&m->rx, data[i]);
+        m->rx_bytes++;
         if (e == AET63S_NOTHING)
             continue;
+        sim_message_end(m->r, m->rx_bytes);
+        m->rx_bytes = 0;
         good = take_event(m, e);
         break;
     }
     if (aet63s_rx_inside(&m->rx))
         m->rx_timer = sim_timer_add(m->opt.etx_ms, frame_too_slow, m);
     return good;
+}
+
+struct feeding {
+    struct sim_model *m;
+    bool good;
+};
+
+static void feed_message(void *arg, const uint8_t *data, size_t n)
+{
+    struct feeding *f = arg;
+
+    f->good = feed(f->m, data, n) && f->good;
 }
 
 static bool receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data, size_t n)
@@ -620,7 +648,9 @@ static bool receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setu
         sim_log(m->r, "host error: transfer on a pipe or request that this reader does not have");
         return false;
     }
-    if (feed(m, data, n))
+    struct feeding f = {m, true};
+    sim_message_out(m->r, data, n, pipe == SIM_PIPE_CONTROL, feed_message, &f);
+    if (f.good)
         return true;
     if (pipe != SIM_PIPE_CONTROL)
         sim_stall(m->r, pipe);

@@ -172,6 +172,7 @@ struct sim_model {
     struct aet63m_slot slot, sam;
     struct aet63s_rx rx;
     unsigned rx_timer;
+    size_t rx_bytes; /* since the end of the last message */
     struct aet63m_command cmd;
     uint8_t *queued; /* raw command that came too early, with overlap=queue */
     size_t queued_n;

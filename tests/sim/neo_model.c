@@ -8,6 +8,7 @@
  * than any frame stands for a command whose length field was too large.
  */
 #include "neo_model.h"
+#include "sim_message.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -34,14 +35,28 @@ static void send_reports(struct sim_model *m, const uint8_t *bytes, size_t n, co
     }
 }
 
-static void send_bytes(struct sim_model *m, const uint8_t *bytes, size_t n, const struct neo_fault *f)
+struct sending {
+    struct sim_model *m;
+    const struct neo_fault *f;
+};
+
+static void send_out(void *arg, const uint8_t *bytes, size_t n)
 {
-    if (n == 0 || !m->powered)
-        return;
+    const struct sending *s = arg;
+    struct sim_model *m = s->m;
+
     if (!m->opt.link_hid)
         sim_send(m->reader, SIM_PIPE_SERIAL, bytes, n);
     else if (!m->opt.keyboard) /* a keyboard's answer waits in a feature report that nobody fetches */
-        send_reports(m, bytes, n, f);
+        send_reports(m, bytes, n, s->f);
+}
+
+static void send_bytes(struct sim_model *m, const uint8_t *bytes, size_t n, const struct neo_fault *f)
+{
+    struct sending s = {m, f};
+
+    if (n > 0 && m->powered)
+        sim_message_in(m->reader, bytes, n, send_out, &s);
 }
 
 void neo_send_unasked(struct sim_model *m, uint8_t cmd, uint8_t status, const uint8_t *data, size_t n)
@@ -182,16 +197,24 @@ static void enqueue(struct sim_model *m, const uint8_t *frame, size_t n)
     pump(m);
 }
 
-void neo_receive_bytes(struct sim_model *m, const uint8_t *data, size_t n)
+static void parse(void *arg, const uint8_t *data, size_t n)
 {
-    if (!m->powered || m->booting)
-        return;
+    struct sim_model *m = arg;
+
     for (size_t i = 0; i < n; i++) {
         enum neo_parse r = neo_parser_byte(&m->parser, data[i]);
 
+        if (r == NEO_PARSE_FRAME)
+            sim_message_end(m->reader, m->parser.len);
         if (r != NEO_PARSE_MORE)
             enqueue(m, m->parser.buf, r == NEO_PARSE_FRAME ? m->parser.len : NEO_DATA_AT);
     }
+}
+
+void neo_receive_bytes(struct sim_model *m, const uint8_t *data, size_t n)
+{
+    if (m->powered && !m->booting)
+        sim_message_out(m->reader, data, n, m->opt.link_hid != 0, parse, m);
 }
 
 /* A fault waits for a command: that has to be whole, for a line delivers it in pieces. */

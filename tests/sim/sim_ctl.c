@@ -8,6 +8,7 @@
  *   N stats                         key=value counters of the front
  *   N wire on|off|dump              record of every transfer (sim_wire.c says how an entry looks)
  *   N break DIR PIPE WHAT K [ARG]   a fault at the K-th coming packet; break list; break clear
+ *   N message …                     a fault of one byte of one message (sim_message.c)
  *   N until MS GLOB REQUEST         repeats "N REQUEST" until its reply matches the pattern (error when MS are over):
  *                                   tests wait for what they want to see instead of sleeping
  *   N lines, N kdriver              what the front knows of its line or its kernel driver
@@ -17,6 +18,7 @@
  * request, except for plugging: that waits for other processes and takes the lock itself where it needs it.
  */
 #include "sim_front.h"
+#include "sim_message.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +93,8 @@ static bool reader_request(struct sim_reader *r, const char *verb, const char *a
         return sim_wire_break(r, args, reply);
     if (strcmp(verb, "wire") == 0)
         return sim_wire_trace(r, args, reply);
+    if (strcmp(verb, "message") == 0)
+        return sim_message_control(r, args, sim_reader_yank, reply);
     int done = r->front_ops->control(r, verb, args, reply);
     return done >= 0 ? done : r->ops->control(r->model, verb, args, reply);
 }
