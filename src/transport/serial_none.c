@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * In place of serial.c when the driver is configured without serial readers (--disable-serial): the same functions,
- * which say so. A library with an undefined symbol would not be loaded at all, USB readers and all.
+ * In place of serial.c in the handler for USB readers, and everywhere when the driver is configured without serial
+ * readers (--disable-serial): the same functions, which say so. libserialport is not loaded where it has no use.
  */
 #include "transport/serial.h"
 
@@ -9,7 +9,8 @@ enum result serial_open(struct transport **out, const char *path, unsigned baud,
 {
     (void)baud;
     *out = NULL;
-    log_fault(log, "%s: this driver was built without serial readers (configure --disable-serial)", path);
+    log_fault(log, "%s: this file drives USB readers. In reader.conf, LIBPATH of a serial reader ends in "
+              "serial/libifdpurse-serial.so (not there? configured with --disable-serial)", path);
     return R_NOT_SUPPORTED;
 }
 
