@@ -67,8 +67,6 @@ enum result run_get_data(struct job *j);
 enum result run_authenticate(struct job *j);
 enum result run_read(struct job *j);
 enum result run_write(struct job *j);
-/* Writes whole blocks, as run_write, after all checks but the access bits. */
-enum result write_blocks(struct job *j, unsigned first, unsigned count, const uint8_t *data);
 
 /* run_value.c */
 enum result run_value(struct job *j);

@@ -290,14 +290,13 @@ static enum result settle_lost_write(struct job *j, unsigned first, unsigned cou
 }
 
 /* The card refused, at which block is not known; or it wrote, and only its acknowledgement was spoilt. So it is asked,
- * but for one block, which did not change by halves, unless that is money: a stored value is done if it is there. */
+ * but for one block, which did not change by halves. */
 static enum result settle_refused_write(struct job *j, unsigned first, unsigned count, const uint8_t *data)
 {
-    bool money = j->op->kind == OP_VALUE_STORE;
     unsigned written = 0;
     enum result r;
 
-    if (count == 1 && !money)
+    if (count == 1)
         return job_result(j, R_CARD);
     r = j->facts.kind == STORAGE_MIFARE ? job_recover(j, first) : job_reselect(j);
     if (r == R_SUCCESS)
@@ -309,14 +308,12 @@ static enum result settle_refused_write(struct job *j, unsigned first, unsigned 
             return r;
         return stopped_at(j, first + written, count, SW_NOT_CONFIRMED);
     }
-    if (money && written == count)
-        return job_answer(j, SW_DONE);
     if (written == 0)
         return job_answer(j, SW_FAILED);
     return stopped_at(j, first + (written < count ? written : count - 1), count, SW_FAILED);
 }
 
-enum result write_blocks(struct job *j, unsigned first, unsigned count, const uint8_t *data)
+static enum result write_blocks(struct job *j, unsigned first, unsigned count, const uint8_t *data)
 {
     enum result r = j->ops->write(j->reader, j->index, first, count, data, j->until);
 

@@ -5,9 +5,13 @@
  * A value command is executed at most once, and never reported as done unless it was. The block is read first: a block
  * that is no value block, and a result beyond the range, are refused before anything changes, and what the block must
  * hold afterwards is known. If then the answer of the command does not come, or says that the card refused, the card is
- * asked: the new value means done, the old one unchanged, and anything else, or no answer, is said to be unknown. A
- * card that refused forgets its selection, so the question takes a new selection and the same key once more; the
- * client's authentication ends with that.
+ * asked: the new value means done, the old one unchanged, and anything else, or no answer, is said to be unknown. So it
+ * is when the reader calls the command wrong: that says nothing of what it did before it found out. A card that refused
+ * forgets its selection, so the question takes a new selection and the same key once more; the client's authentication
+ * ends with that.
+ *
+ * A purse command of several operations cannot be settled so, for it names blocks of any sector with any keys. Either
+ * the reader names the block at which it stopped, or what was done is unknown.
  */
 #include <string.h>
 
@@ -16,9 +20,10 @@
 #include "pseudo/job.h"
 #include "pseudo/purse.h"
 
-/* A value operation, and what the target block held and must hold: the address bytes come along from the source. */
+/* What a command does: which block it is called by, which one gets the result, and what that held and must hold. */
 struct change {
-    struct storage_value v;
+    const char *name;
+    unsigned block, target;
     uint8_t before[MIFARE_BLOCK_SIZE], after[MIFARE_BLOCK_SIZE];
 };
 
@@ -69,22 +74,23 @@ static enum result read_block(struct job *j, unsigned block, uint8_t data[MIFARE
 /* Reads what is to be changed, and says what it has to become. *sw: DECODED, or why nothing may be done. */
 static enum result prepare(struct job *j, struct change *c, uint16_t *sw)
 {
+    const struct operation *op = j->op;
     uint8_t source[MIFARE_BLOCK_SIZE];
     struct mifare_value v;
-    enum result r = read_block(j, c->v.block, source);
+    enum result r = read_block(j, c->block, source);
 
     memcpy(c->before, source, sizeof source);
-    if (r == R_SUCCESS && c->v.target != c->v.block)
-        r = read_block(j, c->v.target, c->before);
+    if (r == R_SUCCESS && c->target != c->block)
+        r = read_block(j, c->target, c->before);
     if (r != R_SUCCESS)
         return r;
     *sw = DECODED;
     if (!mifare_parse_value(source, &v))
         *sw = SW_NOT_ALLOWED;
-    else if (!mifare_change(v.value, c->v.amount, c->v.op == VALUE_DECREMENT, &v.value))
+    else if (!mifare_change(v.value, op->amount, op->value_op == VALUE_DECREMENT, &v.value))
         *sw = SW_CONDITIONS;
     else
-        mifare_build_value(c->after, &v);
+        mifare_build_value(c->after, &v); /* the address bytes come along from the source */
     return R_SUCCESS;
 }
 
@@ -108,23 +114,31 @@ static enum outcome judge(const struct change *c, const uint8_t now[MIFARE_BLOCK
 static enum outcome ask_card(struct job *j, const struct change *c, bool selected)
 {
     uint8_t now[MIFARE_BLOCK_SIZE];
-    enum result r = selected ? read_block(j, c->v.target, now) : R_CARD;
+    enum result r = selected ? read_block(j, c->target, now) : R_CARD;
 
     if (r != R_SUCCESS) {
-        r = job_recover(j, c->v.target);
+        r = job_recover(j, c->target);
         if (r == R_SUCCESS)
-            r = read_block(j, c->v.target, now);
+            r = read_block(j, c->target, now);
         job_forget_authentication(j);
-        if (!selected || r != R_SUCCESS)
-            return r == R_SUCCESS ? judge(c, now) : OUTCOME_UNKNOWN;
     }
-    return judge(c, now);
+    return r == R_SUCCESS ? judge(c, now) : OUTCOME_UNKNOWN;
 }
 
 /* Not through the limiter of faults: money is at stake each time. */
 static void log_unknown(struct job *j, const struct change *c)
 {
-    log_line(&j->slot->device->log, PLOG_CRITICAL, "%s of block %u: outcome unknown", name_of(c->v.op), c->v.block);
+    log_line(&j->slot->device->log, PLOG_CRITICAL, "%s of block %u: outcome unknown", c->name, c->block);
+}
+
+/* Nothing was changed, as the card says: the status word for what the reader said. */
+static enum result unchanged(struct job *j, enum result r)
+{
+    if (r == R_CARD)
+        return job_answer(j, SW_FAILED); /* it has been selected again */
+    if (r == R_NO_CARD || r == R_TIMEOUT || r == R_COMM)
+        return job_answer(j, SW_NOT_CONFIRMED);
+    return job_result(j, r);
 }
 
 /* The command did not simply succeed. */
@@ -136,22 +150,21 @@ static enum result settle(struct job *j, const struct change *c, enum result r)
         log_unknown(j, c);
         return r == R_PROTOCOL ? job_answer(j, SW_NOT_CONFIRMED) : r;
     }
-    if (r != R_CARD && r != R_NO_CARD && r != R_TIMEOUT && r != R_COMM)
-        return job_result(j, r); /* nothing was done */
-    outcome = ask_card(j, c, r == R_TIMEOUT || r == R_COMM);
+    outcome = ask_card(j, c, r != R_CARD && r != R_NO_CARD);
     if (outcome == OUTCOME_UNKNOWN)
         log_unknown(j, c);
     if (r == R_NO_CARD) /* the card was away for a moment: whatever it says now, its session is over */
         slot_lost(j->slot->device, j->index);
-    if (outcome == OUTCOME_DONE)
-        return job_answer(j, SW_DONE);
-    return job_answer(j, r == R_CARD && outcome == OUTCOME_UNCHANGED ? SW_FAILED : SW_NOT_CONFIRMED);
+    if (outcome == OUTCOME_UNCHANGED)
+        return unchanged(j, r);
+    return job_answer(j, outcome == OUTCOME_DONE ? SW_DONE : SW_NOT_CONFIRMED);
 }
 
 enum result run_value(struct job *j)
 {
     const struct operation *op = j->op;
-    struct change c = {.v = {op->value_op, (uint8_t)op->block, op->target, op->amount}};
+    const struct storage_value v = {op->value_op, (uint8_t)op->block, op->target, op->amount};
+    struct change c = {.name = name_of(op->value_op), .block = op->block, .target = op->target};
     uint16_t sw = check_change(j);
     enum result r;
 
@@ -164,24 +177,33 @@ enum result run_value(struct job *j)
         return job_result(j, r);
     if (sw != DECODED)
         return job_answer(j, sw);
-    r = j->ops->value(j->reader, j->index, &c.v, j->until);
+    r = j->ops->value(j->reader, j->index, &v, j->until);
     return r == R_SUCCESS ? job_answer(j, SW_DONE) : settle(j, &c, r);
 }
 
+/* What the block held is read first here, too: else nobody could tell "unchanged" from "spoilt" afterwards. */
 enum result run_value_store(struct job *j)
 {
-    const struct mifare_value v = {(int32_t)j->op->amount, (uint8_t)j->op->block};
-    uint8_t block[MIFARE_BLOCK_SIZE];
-    uint16_t sw = check_block(j, j->op->block);
+    const unsigned block = j->op->block;
+    const struct mifare_value v = {(int32_t)j->op->amount, (uint8_t)block};
+    struct change c = {.name = "store", .block = block, .target = block};
+    uint16_t sw = check_block(j, block);
+    enum result r;
 
     if (!j->ops->write || !j->ops->read)
         return job_answer(j, SW_NOT_SUPPORTED);
     if (sw == DECODED)
-        sw = job_may(j, j->op->block, MIFARE_WRITE);
+        sw = job_may(j, block, MIFARE_READ);
+    if (sw == DECODED)
+        sw = job_may(j, block, MIFARE_WRITE);
     if (sw != DECODED)
         return job_answer(j, sw);
-    mifare_build_value(block, &v);
-    return write_blocks(j, j->op->block, 1, block);
+    mifare_build_value(c.after, &v);
+    r = read_block(j, block, c.before);
+    if (r != R_SUCCESS)
+        return job_result(j, r);
+    r = j->ops->write(j->reader, j->index, block, 1, c.after, j->until);
+    return r == R_SUCCESS ? job_answer(j, SW_DONE) : settle(j, &c, r);
 }
 
 enum result run_value_read(struct job *j)
@@ -220,18 +242,25 @@ static void take_own_keys(struct job *j, bool succeeded)
 /* A failure that names no block does not tell how far the reader came: that is as unknown as a lost answer. */
 static enum result batch_failed(struct job *j, enum result r, const uint8_t *error, size_t error_len)
 {
-    if (r != R_CARD || error_len < STORAGE_ERROR_MAX) {
+    bool named = error_len == STORAGE_ERROR_MAX;
+
+    if (named)
+        log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0], error[1]);
+    else
         log_line(&j->slot->device->log, PLOG_CRITICAL, "purse command: outcome unknown");
-        if (r == R_GONE || r == R_CANCELLED)
-            return r;
-        if (r == R_NO_CARD || r == R_CARD)
-            (void)job_result(j, r);
-        return job_answer(j, SW_NOT_CONFIRMED);
-    }
-    log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0], error[1]);
-    wbuf_bytes(&j->a->data, error, error_len);
-    (void)job_reselect(j); /* the slot is empty if it fails; this answer is due all the same */
-    return job_answer(j, SW_FAILED);
+    if (r == R_GONE || r == R_CANCELLED)
+        return r;
+    if (named || r == R_CARD || r == R_NO_CARD) /* the slot is empty if it fails; this answer is due all the same */
+        (void)job_result(j, r == R_NO_CARD ? r : R_CARD);
+    if (named)
+        wbuf_bytes(&j->a->data, error, error_len);
+    return job_answer(j, named ? SW_FAILED : SW_NOT_CONFIRMED);
+}
+
+/* The reader has no such command, or no room for it: it has not begun. */
+static bool never_begun(enum result r, size_t error_len)
+{
+    return error_len == 0 && (r == R_NOT_SUPPORTED || r == R_SPACE);
 }
 
 /* No block is read before: that would take the reader's default key away from the client. */
@@ -250,7 +279,7 @@ enum result run_purse(struct job *j)
     if (f.needs_key && (!j->session->purse_key.valid || j->session->purse_key.selection != j->facts.selection))
         return job_answer(j, SW_SECURITY);
     r = j->ops->purse(j->reader, j->index, j->op->data, j->op->data_len, error, &error_len, j->until);
-    if (r == R_NOT_SUPPORTED || r == R_INVALID || r == R_SPACE || r == R_DENIED)
+    if (never_begun(r, error_len))
         return job_result(j, r);
     if (f.own_keys)
         take_own_keys(j, r == R_SUCCESS);

@@ -29,7 +29,8 @@
  *                         session, and slot_lost was called
  *   R_NOT_SUPPORTED       this reader or this card has no such thing; nothing was done
  *   R_DENIED              the reader keeps the data to itself (an encrypting reader)
- *   R_INVALID             the request does not fit; nothing was done
+ *   R_INVALID             the request does not fit, says the reader or the driver. Of money that is no proof that
+ *                         nothing was done: src/pseudo/ asks the card.
  *   R_SPACE               it is longer than the reader can take; nothing was done
  *   R_GONE, R_CANCELLED   as in reader.h
  */
@@ -147,7 +148,8 @@ struct storage_ops {
     enum result (*value)(struct reader *r, unsigned slot, const struct storage_value *v, deadline_t until);
 
     /* The reader's own purse command with several function blocks (pseudo/purse.h says in which format; it was
-     * checked). R_CARD: error holds error_len bytes that tell which block failed, and why. */
+     * checked). Where the reader says that it failed, by whatever result, and names the block, error_len is 2: that
+     * block and the reader's reason. Else 0. */
     enum result (*purse)(struct reader *r, unsigned slot, const uint8_t *data, size_t n,
                          uint8_t error[STORAGE_ERROR_MAX], size_t *error_len, deadline_t until);
 

@@ -77,6 +77,7 @@ static enum result result_of(struct vivo *v, uint8_t status)
     return r;
 }
 
+/* *f is empty unless the reader answered. */
 static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *q, struct vivo_frame *f,
                             deadline_t until)
 {
@@ -91,6 +92,7 @@ static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *
     s->traffic = clock_now();
     if (r == R_SUCCESS)
         return result_of(v, f->status);
+    f->n = 0;
     return r == R_NO_CARD ? R_PROTOCOL : r;
 }
 
@@ -283,11 +285,9 @@ static enum result purse_command(struct reader *reader, unsigned slot, const uin
     struct vivo_frame f;
     enum result r = exchange(vivo_of(reader), slot, &q, &f, until);
 
-    *error_len = 0;
-    if (r == R_CARD) {
-        *error_len = f.n < STORAGE_ERROR_MAX ? f.n : STORAGE_ERROR_MAX;
+    *error_len = r != R_SUCCESS && f.n == STORAGE_ERROR_MAX ? f.n : 0; /* any other number of bytes tells nothing */
+    if (*error_len > 0)
         memcpy(error, f.data, *error_len);
-    }
     return r;
 }
 
@@ -315,9 +315,8 @@ static enum result change_value(struct reader *reader, unsigned slot, const stru
         wbuf_le32(&w, value->amount);
     }
     r = purse_command(reader, slot, w.data, w.len, error, &error_len, until);
-    if (r == R_CARD && error_len > 0)
-        log_fault(reader->log, "value operation failed at block %u, reader's code %02X", error[0],
-                  error_len > 1 ? error[1] : 0U);
+    if (error_len > 0)
+        log_fault(reader->log, "value operation failed at block %u, reader's code %02X", error[0], error[1]);
     return r;
 }
 

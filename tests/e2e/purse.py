@@ -182,8 +182,8 @@ def vectors():
             same("and then", [f[:-2] for f in sent[1:]], more)
         same("value operations are one command", [f[10:-2] for f in r.frames(
             lambda: ok(card, "FF D7 00 04 05 00 00 00 00 05", "FF D8 00 04 04 01 00 00 00"))],
-            [h("2C 08 00 12 31 04 05 00 00 00 FA FF FF FF 05 00 00 00 04 FB 04 FB"), h("2C 07 00 02 31 04"),
-             h("2C 0A 00 07 31 04 04 01 00 00 00")])
+            [h("2C 07 00 02 31 04"), h("2C 08 00 12 31 04 05 00 00 00 FA FF FF FF 05 00 00 00 04 FB 04 FB"),
+             h("2C 07 00 02 31 04"), h("2C 0A 00 07 31 04 04 01 00 00 00")])
         same("also into another block", [f[10:-2] for f in r.frames(
             lambda: ok(card, "FF F5 C1 04 05 02 00 00 00 05"))][-1], h("2C 0A 00 0A B2 05 01 04 05 04 02 00 00 00"))
     with Neo("ultralight") as r, r.connect() as card:
@@ -222,6 +222,93 @@ def batch_refused():
         answer = sw(card, "FF F5 2C 0A 0E 31 04 0B 01 00 00 00 01 01 02 03 04 05 06")
         same("a wrong own key", answer[-5:], "64 00")
         same("nothing taken", r.value(4)[0], 14)
+
+
+# ---- what the reader says of it, and what is true -------------------------------------------------------------------
+
+
+FORMS = [  # block 4 holds 100, block 5 holds 7: the command, what carries it out, and what 4 and 5 hold afterwards
+    ("FF D7 00 04 05 02 00 00 00 01", "2C0A", 99, 7),
+    ("FF C2 00 03 0B A0 09 80 01 04 81 04 01 00 00 00 00", "2C0A", 101, 7),
+    ("FF F5 C1 04 05 01 00 00 00 05", "2C0A", 100, 101),
+    ("FF D7 00 04 02 03 05", "2C0A", 100, 100),
+    ("FF D7 00 04 05 00 00 00 00 01", "2C08", 1, 7),
+]
+STATUSES = [("05", "6A 80"), ("07", "6A 80"), ("06", "69 82"), ("02", "6A 81"), ("0D", "67 00"), ("0A", "64 00")]
+
+
+def told(answer):
+    return answer[9:14] if answer.startswith("C0 03 ") else answer
+
+
+@case("a value command that the reader calls wrong: the card is asked, and the answer is what it holds")
+def called_wrong():
+    with Neo("mifare1k") as r, r.connect() as card:
+        ok(card, ALL_FF)
+        for apdu, code, four, five in FORMS:
+            for status, refusal in STATUSES:
+                for executed in (0, 1):
+                    what = "%s, status %s, %d" % (apdu, status, executed)
+                    authenticate(card, 4)
+                    ok(card, "FF D7 00 04 05 00 00 00 00 64", "FF D7 00 05 05 00 00 00 00 07")
+                    sent = r.count(code)
+                    r.sim("0 fault status=%s exec=%d at=%s" % (status, executed, code))
+                    same(what, told(sw(card, apdu)), "90 00" if executed else refusal)
+                    same(what + ": sent", r.count(code), sent + 1)
+                    same(what + ": the card", [r.value(b)[0] for b in (4, 5)], [four, five] if executed else [100, 7])
+                    if status != "0A":  # and the card has its session
+                        same("read", sw(card, "FF B1 00 04 04")[-5:], "90 00")
+        assert "outcome unknown" not in r.log()
+
+
+@case("a value command, and a read-back that brings nothing: said to be unknown")
+def read_back_fails():
+    for apdu, code, four, five in FORMS:
+        for status in ("05", "08"):
+            with Neo("mifare1k") as r, r.connect() as card:
+                ok(card, ALL_FF)
+                authenticate(card, 4)
+                ok(card, "FF D7 00 04 05 00 00 00 00 64", "FF D7 00 05 05 00 00 00 00 07")
+                reads = 2 if five != 7 else 1  # before the command
+                r.sim("0 fault status=%s exec=1 at=%s" % (status, code))
+                r.sim("0 fault status=0A skip=%d times=20 at=2C07" % reads)
+                same(apdu, told(sw(card, apdu)), "65 81")
+                same("the card", [r.value(b)[0] for b in (4, 5)], [four, five])
+                assert " of block 4: outcome unknown" in r.log()
+
+
+@case("a stored value that the card was silent at: the truth, and then the session is over")
+def silent_store():
+    for executed in (0, 1):
+        with Neo("mifare1k") as r:
+            card = r.connect()
+            ok(card, ALL_FF)
+            authenticate(card, 4)
+            ok(card, "FF D7 00 04 05 00 00 00 00 64")
+            r.sim("0 fault status=08 exec=%d at=2C08" % executed)
+            same("told", sw(card, "FF D7 00 04 05 00 00 00 00 01"), "90 00" if executed else "65 81")
+            same("the card", r.value(4)[0], 1 if executed else 100)
+            assert "outcome unknown" not in r.log()
+            fails((SCARD_W_REMOVED_CARD, 0x8010000C, 0x80100069), card.transmit, "FF B1 00 04 04")
+
+
+@case("a purse command that fails: the block that the reader names is passed on, whatever the status; else it is unknown")
+def batch_fails():
+    apdu = "FF F5 2C 0A 0D 32 04 04 01 00 00 00 05 04 01 00 00 00"
+    with Neo("mifare1k") as r:
+        for status, named in [(s, n) for s in ("0A", "05", "06", "70", "08") for n in (True, False)]:
+            r.pc.wait_card(r.name)
+            card = r.connect()
+            ok(card, ALL_FF)
+            authenticate(card, 4)
+            ok(card, "FF D7 00 04 05 00 00 00 00 64", "FF D7 00 05 05 00 00 00 00 07")
+            lines, sent = r.lines("purse command: outcome unknown"), r.count("2C0A")
+            # the frame that stands before the reader's own is the one that counts
+            r.sim("0 fault unsolicited=2C%s%s at=2C0A" % (status, "05FC" if named else ""))
+            same("status %s, %s" % (status, named), sw(card, apdu), "05 FC 64 00" if named else "65 81")
+            same("said to be unknown", r.lines("purse command: outcome unknown") - lines, int(not named))
+            same("sent", r.count("2C0A"), sent + 1)
+            card = None
 
 
 # ---- the life of a purse -------------------------------------------------------------------------------------------

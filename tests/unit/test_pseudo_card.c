@@ -481,12 +481,6 @@ static void a_write_that_stopped_says_where(void **state)
     expect("FF D6 00 04 10 " SIXTEEN, "6400"); /* one block: the card has said it all */
     assert_int_equal(card.calls[ON_WRITE], 1);
     assert_int_equal(card.calls[ON_READ], 0);
-    for (int run = 0; run < 2; run++) { /* but a stored value is money: the card is asked whether it is there */
-        expect("FF 86 00 00 05 01 00 04 60 00", "9000");
-        fault(ON_WRITE, R_CARD, run);
-        expect(run ? "FF D7 00 04 05 00 00 00 00 07" : "FF D7 00 04 05 00 00 00 00 08", run ? "9000" : "6400");
-        expect("FF B0 00 04 10", "6982");
-    }
 }
 
 static void a_lost_trailer_is_proven_by_its_key(void **state)
@@ -618,19 +612,38 @@ static void a_third_value_is_unknown(void **state)
     assert_true(stub_log_matches("increment of block 4: outcome unknown") > 0);
 }
 
-static void what_the_reader_did_not_do_needs_no_question(void **state)
+/* What the reader says of a command is one thing, what the card holds is another. */
+static void a_reader_that_calls_the_command_wrong_is_not_believed(void **state)
 {
     static const struct {
         enum result result;
         const char *sw;
     } rows[] = {{R_NOT_SUPPORTED, "6A81"}, {R_INVALID, "6A80"}, {R_DENIED, "6982"}, {R_SPACE, "6700"}};
+    static const struct {
+        enum fake_op op;
+        const char *text;
+        int32_t after;
+    } forms[] = {{ON_VALUE, "FF D8 00 04 04 01 00 00 00", 999}, {ON_WRITE, "FF D7 00 04 05 00 00 00 00 07", 7}};
 
     (void)state;
-    for (size_t i = 0; i < LEN(rows); i++) {
-        fault(ON_VALUE, rows[i].result, false);
-        expect("FF D8 00 04 04 01 00 00 00", rows[i].sw);
+    for (size_t i = 0; i < LEN(rows) * LEN(forms); i++) {
+        size_t f = i / LEN(rows), row = i % LEN(rows);
+
+        setup(NULL);
+        fault(forms[f].op, rows[row].result, false);
+        expect(forms[f].text, rows[row].sw); /* unchanged */
+        assert_int_equal(value_of(4), 1000);
+        fault(forms[f].op, rows[row].result, true);
+        expect(forms[f].text, "9000"); /* done */
+        assert_int_equal(value_of(4), forms[f].after);
+        assert_int_equal(card.calls[ON_RESELECT], 0);
+        expect("FF B0 00 06 10", "66666666666666666666666666666666 9000"); /* the card has its session */
+        assert_int_equal(card.calls[forms[f].op], 2);
+        fault(forms[f].op, rows[row].result, true);
+        card.dies = true;
+        expect(forms[f].text, "6581");
+        assert_true(stub_log_matches("of block 4: outcome unknown") > 0);
     }
-    assert_int_equal(card.calls[ON_RESELECT], 0);
 }
 
 static void a_value_command_is_refused_before_anything_changes(void **state)
@@ -702,6 +715,54 @@ static void a_stored_value_has_the_layout_of_one(void **state)
     fault(ON_WRITE, R_TIMEOUT, false);
     expect("FF D7 00 06 05 00 00 00 00 06", "6581");
     assert_int_equal(card.calls[ON_WRITE], 3);
+    assert_int_equal(stub_log_matches("outcome unknown"), 0);
+}
+
+/* As with the other value commands: the card is asked, and the answer is what it holds. */
+static void a_store_that_was_not_answered_well_is_settled_by_the_card(void **state)
+{
+    static const struct {
+        enum result result;
+        bool runs;
+        const char *sw;
+        const char *next; /* what a read is answered afterwards; NULL: the session is over */
+    } rows[] = {
+        {R_CARD, true, "9000", "6982"},     {R_CARD, false, "6400", "6982"},
+        {R_NO_CARD, true, "9000", NULL},    {R_NO_CARD, false, "6581", NULL},
+        {R_COMM, true, "9000", "000000009000"}, {R_COMM, false, "6581", "000003E89000"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        setup(NULL);
+        fault(ON_WRITE, rows[i].result, rows[i].runs);
+        expect("FF D7 00 04 05 00 00 00 00 00", rows[i].sw);
+        assert_int_equal(value_of(4), rows[i].runs ? 0 : 1000);
+        assert_int_equal(card.calls[ON_WRITE], 1);
+        assert_int_equal(stub_log_matches("outcome unknown"), 0);
+        assert_int_equal(fake.lost, !rows[i].next);
+        if (rows[i].next)
+            expect("FF B1 00 04 04", rows[i].next);
+    }
+}
+
+static void a_store_that_cannot_be_settled_is_said_to_be_unknown(void **state)
+{
+    static const enum result losses[] = {R_TIMEOUT, R_COMM, R_CARD, R_NO_CARD, R_INVALID, R_PROTOCOL};
+
+    (void)state;
+    for (size_t i = 0; i < LEN(losses); i++) {
+        setup(NULL);
+        fault(ON_WRITE, losses[i], true);
+        card.dies = true;
+        expect("FF D7 00 04 05 00 00 00 00 07", "6581");
+        assert_int_equal(card.calls[ON_WRITE], 1);
+        assert_true(stub_log_matches("store of block 4: outcome unknown") > 0);
+    }
+    setup(NULL);
+    fault(ON_READ, R_TIMEOUT, false);
+    assert_int_equal(send("FF D7 00 04 05 00 00 00 00 07"), R_TIMEOUT); /* what it held could not be read */
+    assert_int_equal(card.calls[ON_WRITE], 0);
 }
 
 /* ---- the purse command ------------------------------------------------------------------------------------------ */
@@ -734,6 +795,46 @@ static void a_batch_that_fails_says_at_which_block(void **state)
     assert_int_equal(card.calls[ON_PURSE], 2);
     assert_int_equal(card.calls[ON_RESELECT], 2);
     assert_int_equal(fake.lost, 0);
+}
+
+/* Whatever the status was, and though it was that of a card that fell silent. */
+static void a_block_that_is_named_is_passed_on(void **state)
+{
+    static const enum result failures[] = {R_NO_CARD, R_INVALID, R_DENIED, R_COMM, R_NOT_SUPPORTED, R_PROTOCOL};
+
+    (void)state;
+    for (size_t i = 0; i < LEN(failures); i++) {
+        setup(NULL);
+        fault(ON_PURSE, failures[i], true);
+        from_hex("06E5", card.error);
+        card.error_len = 2;
+        expect("FF F5 2C 0A 0A 32 04 04 01 00 00 00 06 01 04", "06E5 6400");
+        assert_int_equal(card.calls[ON_PURSE], 1);
+        assert_int_equal(stub_log_matches("outcome unknown"), 0);
+        assert_int_equal(fake.lost, failures[i] == R_NO_CARD);
+        if (failures[i] != R_NO_CARD)
+            expect("FF F5 2C 0A 07 31 04 04 01 00 00 00", "6982"); /* where the card is now, nobody knows */
+    }
+}
+
+static void a_batch_that_was_called_wrong_may_have_begun(void **state)
+{
+    static const struct {
+        enum result result;
+        const char *sw;
+        bool known;
+    } rows[] = {
+        {R_INVALID, "6581", false}, {R_DENIED, "6581", false}, {R_NOT_SUPPORTED, "6A81", true}, {R_SPACE, "6700", true},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        setup(NULL);
+        fault(ON_PURSE, rows[i].result, !rows[i].known);
+        expect("FF F5 2C 0A 0A 32 04 04 01 00 00 00 06 01 04", rows[i].sw);
+        assert_int_equal(card.calls[ON_PURSE], 1);
+        assert_int_equal(stub_log_matches("purse command: outcome unknown"), !rows[i].known);
+    }
 }
 
 static void a_lost_batch_is_not_confirmed(void **state)
@@ -1072,12 +1173,16 @@ int main(void)
         CASE(a_card_that_fell_silent_is_asked_and_then_let_go),
         CASE(what_cannot_be_found_out_is_said_to_be_unknown),
         CASE(a_third_value_is_unknown),
-        CASE(what_the_reader_did_not_do_needs_no_question),
+        CASE(a_reader_that_calls_the_command_wrong_is_not_believed),
         CASE(a_value_command_is_refused_before_anything_changes),
         CASE(values_are_signed_and_end_at_the_range),
         CASE(a_stored_value_has_the_layout_of_one),
+        CASE(a_store_that_was_not_answered_well_is_settled_by_the_card),
+        CASE(a_store_that_cannot_be_settled_is_said_to_be_unknown),
         CASE(a_batch_goes_down_as_it_is),
         CASE(a_batch_that_fails_says_at_which_block),
+        CASE(a_block_that_is_named_is_passed_on),
+        CASE(a_batch_that_was_called_wrong_may_have_begun),
         CASE(a_lost_batch_is_not_confirmed),
         CASE(a_default_key_must_be_there),
         CASE(a_batch_is_checked_first),
