@@ -88,7 +88,6 @@ struct aet63 {
     unsigned silent;    /* watch() in a row without an answer */
     deadline_t next_ask;
 
-    uint64_t contradicted; /* bit n: the log has named row A n of doc/ASSUMPTIONS.md */
 
     struct aet63_decoder decoder[2]; /* one for each IN pipe */
     uint8_t chunk[TRANSPORT_CHUNK_MAX];

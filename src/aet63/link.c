@@ -63,11 +63,7 @@ static void log_answer(struct aet63 *a, const struct aet63_request *q, const str
 
 void aet63_contradicted(struct aet63 *a, unsigned row, const char *what)
 {
-    uint64_t bit = (uint64_t)1 << row;
-
-    if (!(a->contradicted & bit))
-        log_line(a->reader.log, PLOG_INFO, "against assumption A%02u of doc/ASSUMPTIONS.md: %s", row, what);
-    a->contradicted |= bit;
+    log_contradicted(a->reader.log, 'A', row, what);
 }
 
 /* ---- receiving ----------------------------------------------------------------------------------------------- */

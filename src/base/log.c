@@ -82,6 +82,15 @@ void log_line(struct log *log, enum log_level level, const char *fmt, ...)
     va_end(ap);
 }
 
+void log_contradicted(struct log *log, char family, unsigned row, const char *what)
+{
+    uint64_t bit = (uint64_t)1 << (row & 63);
+
+    if (!(log->contradicted & bit))
+        log_line(log, PLOG_INFO, "against assumption %c%02u of doc/ASSUMPTIONS.md: %s", family, row, what);
+    log->contradicted |= bit;
+}
+
 static void emit_dropped(const struct log *log, unsigned dropped)
 {
     char text[LINE_CHARS];

@@ -30,6 +30,7 @@ struct log {
     pthread_mutex_t limit_lock;
     int64_t limit_since;     /* start of the ten seconds */
     unsigned limit_used, limit_dropped;
+    uint64_t contradicted; /* bit n: row n of doc/ASSUMPTIONS.md was named; the reader's owner's alone */
 };
 
 void log_init(struct log *log, unsigned mask, const char *name);
@@ -40,6 +41,10 @@ void log_line(struct log *log, enum log_level level, const char *fmt, ...) __att
 
 /* A rate-limited PLOG_CRITICAL line: for whatever a reader, a card or a client can provoke again and again. */
 void log_fault(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The reader contradicted a row of doc/ASSUMPTIONS.md, 'A' or 'V' and a number below 64: a PLOG_INFO line that names it,
+ * the first time only. */
+void log_contradicted(struct log *log, char family, unsigned row, const char *what);
 
 /* A PLOG_FRAME (or PERIODIC) line: what, then n bytes in hex, of which only the first `clear` and the last `tail`
  * are shown; the rest appears as a count. Builds nothing when the level is off. */

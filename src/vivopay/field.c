@@ -110,6 +110,8 @@ static enum result poll_absent(struct vivo *v, enum vivo_opener opener, const ch
     f->no_0e |= opener == OPEN_BY_0E;
     f->no_0c |= opener == OPEN_BY_0C;
     f->no_40 |= opener == OPEN_BY_40;
+    if (opener == OPEN_BY_40)
+        vivo_contradicted(v, 29, "2C-40 was refused");
     return R_NOT_SUPPORTED;
 }
 
@@ -122,6 +124,7 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
     if (ok && card->type != 0 && (!vivo_card_type(card->type) || card->type == VIVO_TYPE_VICINITY) &&
         !vivo_vicinity_adopt(v, card)) {
         log_fault(v->reader.log, "card type %02X is not known; ignored", card->type);
+        vivo_contradicted(v, 21, "a poll found a card type that is not in the list");
         card->type = 0;
     }
     if (ok)
@@ -130,8 +133,10 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
         v->layout_told = true;
         log_line(v->reader.log, PLOG_INFO,
                  "an answer to 2C-0E of %zu bytes cannot be read in one way; asking without ATS", a->n);
+        vivo_contradicted(v, 17, "an answer to 2C-0E has another form");
     } else if (opener != OPEN_BY_0E) {
         log_fault(v->reader.log, "a poll answer of %zu bytes makes no sense", a->n);
+        vivo_contradicted(v, 16, "a poll was answered in no known way");
     }
     card->type = 0;
     return opener == OPEN_BY_0E ? R_NOT_SUPPORTED : R_COMM;
@@ -369,6 +374,7 @@ static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_
             return r;
         if (r == R_NOT_SUPPORTED) {
             log_line(v->reader.log, PLOG_INFO, "presence_check = rnak does not work on this reader");
+            vivo_contradicted(v, 27, "the raw exchange of R(NAK) was refused");
             f->no_rnak = true;
             return R_SUCCESS;
         }

@@ -115,6 +115,7 @@ static enum result ask_name(struct vivo *v, bool *same, deadline_t until)
         return res;
     if (f.status != VIVO_OK) {
         log_line(r->log, PLOG_CRITICAL, "Get Version is refused (status %02X): not a ViVOpay reader?", f.status);
+        vivo_contradicted(v, 1, "Get Version was refused");
         return R_NOT_SUPPORTED;
     }
     put_printable(firmware, sizeof firmware, f.data, f.n);
@@ -159,6 +160,7 @@ static enum result enter_pass_through(struct vivo *v, deadline_t until)
         return R_SUCCESS;
     log_fault(v->reader.log, "the reader does not enter pass-through mode (status %02X, %s)", f.status,
               vivo_status(f.status)->meaning);
+    vivo_contradicted(v, 10, "pass-through mode was refused");
     return R_NOT_SUPPORTED;
 }
 

@@ -155,7 +155,6 @@ struct vivo {
     bool in_sync, up;
     bool restarted;  /* the reader's boot frame came */
     unsigned silent; /* Pings in a row without an answer */
-    bool lsb_told;   /* an answer with the other CRC order was logged */
     struct vivo_order_state orders[VIVO_COMMANDS_MAX];
     struct vivo_decoder decoder;
     struct vivo_assembly assembly;
@@ -206,6 +205,8 @@ enum result vivo_drain(struct vivo *v, unsigned quiet_ms, deadline_t until);
 /* One Ping. R_SUCCESS: it was answered, the line is in sync. */
 enum result vivo_ping(struct vivo *v, deadline_t until);
 void vivo_link_reset(struct vivo *v);
+/* The log names row V of doc/ASSUMPTIONS.md, once. */
+void vivo_contradicted(struct vivo *v, unsigned row, const char *what);
 /* Has the machine slept since the line was last used? Then cards count as swapped and the line is synchronised. */
 void vivo_check_suspend(struct vivo *v);
 

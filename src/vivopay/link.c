@@ -51,6 +51,11 @@ static void log_answer(struct vivo *v, const struct vivo_request *q, const struc
     log_bytes_masked(log, level_of(q), what, f->data, f->n, row->visible_answer, 0);
 }
 
+void vivo_contradicted(struct vivo *v, unsigned row, const char *what)
+{
+    log_contradicted(v->reader.log, 'V', row, what);
+}
+
 /* ---- sending ------------------------------------------------------------------------------------------------- */
 
 /* A frame is one message of a serial line, or one report after the other. */
@@ -104,9 +109,11 @@ static void learn_order(struct vivo *v, const struct vivo_request *q, const stru
 
     if (order_is_set(v, row) || (own->known && own->order == order))
         return;
-    if (order != (row->pass_through ? VIVO_MSB_FIRST : VIVO_LSB_FIRST))
+    if (order != (row->pass_through ? VIVO_MSB_FIRST : VIVO_LSB_FIRST)) {
         log_line(v->reader.log, PLOG_INFO, "this reader takes the CRC of %02X-%02X %s byte first", q->command, q->sub,
                  order == VIVO_MSB_FIRST ? "high" : "low");
+        vivo_contradicted(v, 7, "a command's CRC went in the other order");
+    }
     own->known = true;
     own->order = order;
 }
@@ -164,10 +171,8 @@ static void found_frame(struct vivo *v, const struct vivo_frame *f)
     else if (v->decoder.dropped > 0)
         log_line(log, PLOG_INFO, "%zu bytes that belong to no frame", v->decoder.dropped);
     v->decoder.dropped = 0;
-    if (f->order == VIVO_LSB_FIRST && !v->lsb_told) {
-        log_line(log, PLOG_INFO, "this reader answers with the CRC low byte first (assumed otherwise)");
-        v->lsb_told = true;
-    }
+    if (f->order == VIVO_LSB_FIRST)
+        vivo_contradicted(v, 9, "an answer has its CRC low byte first");
 }
 
 /* Waits for a frame. R_COMM: a broken one came. */
@@ -211,6 +216,7 @@ static bool heed(struct vivo *v, const struct vivo_frame *f)
     }
     if (f->status == VIVO_UI_EVENT || f->status == VIVO_AUTO_SWITCH || f->status == VIVO_AUTO_SWITCH_FAILED) {
         log_line(log, PLOG_INFO, "unsolicited frame %02X status %02X; ignored", f->command, f->status);
+        vivo_contradicted(v, 14, "a frame came that was not switched on");
         return true;
     }
     return false;
@@ -232,6 +238,8 @@ static enum result await(struct vivo *v, uint8_t command, struct vivo_frame *f, 
         } else {
             log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f->command,
                       f->status);
+            if (v->in_sync)
+                vivo_contradicted(v, 12, "a late answer came behind the one to Ping");
         }
     }
 }

@@ -114,10 +114,12 @@ enum result vivo_sak_probe(struct vivo *v, deadline_t until)
     enum result r = select_by_hand(v, until);
 
     f->sak_known = r == R_SUCCESS;
-    if (f->sak_known)
+    if (f->sak_known) {
         log_line(v->reader.log, PLOG_INFO, "ATQA %02X%02X, SAK %02X", f->atqa[1], f->atqa[0], f->sak);
-    else
+    } else {
         log_line(v->reader.log, PLOG_INFO, "the SAK probe brought nothing (%s)", result_name(r));
+        vivo_contradicted(v, 38, "the raw SAK probe brought nothing");
+    }
     return r == R_CARD ? R_SUCCESS : r;
 }
 

@@ -41,6 +41,7 @@ static uint16_t refused_length(struct vivo *v, const uint8_t *apdu, size_t n)
         v->short_only = true;
         log_line(v->reader.log, PLOG_INFO,
                  "this reader refuses extended APDUs; clients are told that it takes short ones only");
+        vivo_contradicted(v, 24, "an APDU was refused for its length");
     }
     return SW_WRONG_LENGTH;
 }

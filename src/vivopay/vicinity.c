@@ -132,9 +132,11 @@ static void learn_crc(struct vivo *v, bool driver_crc)
 {
     struct vivo_vicinity *c = &v->vicinity;
 
-    if (!c->crc_known && driver_crc)
+    if (!c->crc_known && driver_crc) {
         log_line(v->reader.log, PLOG_INFO,
                  "ISO 15693: the front end's CRC does not fit, the driver makes it from now on");
+        vivo_contradicted(v, 44, "the front end's CRC is not that of ISO 15693");
+    }
     c->crc_known = true;
     c->driver_crc = driver_crc;
 }
@@ -205,6 +207,7 @@ static void count_refusals(struct vivo *v, bool refused, uint8_t status)
     c->given_up = true;
     log_line(v->reader.log, PLOG_INFO,
              "ISO 15693: this reader refuses raw exchange (status %02X); it is not asked for such cards again", status);
+    vivo_contradicted(v, 44, "raw exchange was refused");
 }
 
 struct looking {

@@ -29,22 +29,25 @@ wrong=$(awk -F'|' '/^\| [AV][0-9][0-9] \|/ && NF != 9 { printf "%s", $2 }' "$doc
 verdict "every row has its seven fields" "$wrong"
 
 # Both alternatives of "cond ? 41 : 40" are rows.
-named=$(cat "$top"/src/aet63/*.c | sed -n 's/.*aet63_contradicted([^,]*, \([^"]*\),.*/\1/p' | sed 's/==* *[0-9][0-9]*//g' |
-    grep -owE '[0-9]+' | sort -u)
-[ -n "$named" ] || named=none
-wrong=
-for n in $named; do
-    row=$(printf 'A%02d' "$n" 2>/dev/null) || row=$n
-    grep "^| $row |" "$doc" | grep -q "against assumption $row" || wrong="$wrong $row"
-done
-verdict "every row that the driver's log names is there and quotes the line" "$wrong"
+for family in A:aet63 V:vivo; do
+    letter=${family%%:*}
+    named=$(cat "$top"/src/aet63/*.c "$top"/src/vivopay/*.c | sed 's/==* *[0-9][0-9]*//g' |
+        sed -n "s/.*${family##*:}_contradicted([^,]*, \([^\"]*\),.*/\1/p" | grep -owE '[0-9]+' | sort -u)
+    [ -n "$named" ] || named=none
+    wrong=
+    for n in $named; do
+        row=$(printf '%s%02d' "$letter" "$n" 2>/dev/null) || row=$n
+        grep "^| $row |" "$doc" | grep -q "against assumption $row" || wrong="$wrong $row"
+    done
+    verdict "every row $letter that the driver's log names is there and quotes the line" "$wrong"
 
-quoted=$(grep -o 'against assumption A[0-9]*' "$doc" | grep -o '[0-9]*$' | sed 's/^0//' | sort -u)
-wrong=
-for n in $quoted; do
-    printf '%s\n' "$named" | grep -qx "$n" || wrong="$wrong A$n"
+    quoted=$(grep -o "against assumption $letter[0-9]*" "$doc" | grep -o '[0-9]*$' | sed 's/^0//' | sort -u)
+    wrong=
+    for n in $quoted; do
+        printf '%s\n' "$named" | grep -qx "$n" || wrong="$wrong $letter$n"
+    done
+    verdict "every such line of family $letter that the rows quote is in the driver" "$wrong"
 done
-verdict "every such line that the rows quote is in the driver" "$wrong"
 
 wrong=
 for setting in $(awk -F'|' '/^\| [AV][0-9][0-9] \|/ { print $7 }' "$doc" | grep -o '`[a-z0-9_]*' | tr -d '`' | sort -u); do
