@@ -9,6 +9,7 @@ dest=$(mktemp -d)
 trap 'rm -rf "$dest"' EXIT
 var() { make -s -C "$build" --eval="show-var: ; @echo \$($1)" show-var | tail -n 1; }
 drivers=$(var usbdropdir) etc=$(var sysconfdir) rules=$(var udevrulesdir) examples=$(var examplesdir) man=$(var mandir)
+bin=$(var bindir)
 quiet() { "$@" >"$dest.log" 2>&1 || { cat "$dest.log"; rm -f "$dest.log"; return 1; }; rm -f "$dest.log"; }
 verdict() { # verdict CONDITION NAME
     if [ "$1" -eq 0 ]; then echo "PASS $2"; else echo "FAIL $2"; fi
@@ -19,11 +20,12 @@ quiet make -C "$build" install DESTDIR="$dest/a"
 verdict $? "make install"
 for file in "$drivers/ifd-purse.bundle/Contents/Info.plist" "$drivers/ifd-purse.bundle/Contents/Linux/libifdpurse.so" \
     "$drivers/serial/libifdpurse-serial.so" "$etc/ifd-purse.conf" "$rules/92-ifd-purse.rules" \
-    "${rules%/*}/ifd-purse-port" "$examples/ifd-purse-serial" "$examples/ifd-purse.conf"; do
+    "${rules%/*}/ifd-purse-port" "$examples/ifd-purse-serial" "$examples/ifd-purse.conf" \
+    "$bin/ifd-purse-probe"; do
     [ -f "$dest/a$file" ] && [ ! -L "$dest/a$file" ]
     verdict $? "$file is installed"
 done
-for page in "$(dirname "$0")"/../../man/*.[57]; do
+for page in "$(dirname "$0")"/../../man/*.[157]; do
     [ -f "$page" ] || continue
     [ -n "$(find "$dest/a$man" -name "$(basename "$page")")" ]
     verdict $? "$(basename "$page") is installed"
