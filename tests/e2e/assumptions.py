@@ -4,6 +4,7 @@ an honest error."""
 import rig
 from rig import Rig, case, fails, h, same
 from winscard import RESET, SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD, T0, T1
+from vivo import QUICK, Neo
 
 GET_8 = "00 84 00 00 08"
 EIGHT = h("11 22 33 44 55 66 77 88 90 00")
@@ -106,6 +107,29 @@ def wtx():
             r.sim("0 fault t1mute at=S")
             same("answer, after an R-block", card.transmit(GET_8), EIGHT)
         said(r, "A44", "asked for more time")
+
+
+@case("a ViVOpay reader as assumed: no line about assumptions")
+def vivo_as_assumed():
+    with Neo("hid", settings=QUICK) as r:
+        r.put("iso:echo-t1")
+        r.works()
+        assert "against assumption" not in r.log(), r.log()
+
+
+@case("V07: a ViVOpay reader that takes each CRC in the other order works, and the log says so")
+def crc_order():
+    with Neo("serial", "crc=swapped-all", settings=QUICK) as r:
+        r.put("iso:echo-t1")
+        r.works()
+        said(r, "V07", "other order")
+
+
+@case("V44: a ViVOpay front end without the CRC of ISO 15693 works, and the log says so")
+def front_end_crc():
+    with Neo("hid", "iso15693=drivercrc", settings=QUICK + "iso15693 = on\n") as r:
+        r.sim("0 insert tag15693")
+        said(r, "V44", "not that of ISO 15693")
 
 
 rig.main()
