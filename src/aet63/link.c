@@ -348,7 +348,8 @@ static enum result resync(struct aet63 *a, deadline_t until)
     if (a->restarted && r != R_GONE && r != R_CANCELLED)
         return R_SUCCESS;
     if (r == R_SUCCESS) {
-        log_line(a->reader.log, PLOG_INFO, "in step with the reader again");
+        if (!a->opening)
+            log_line(a->reader.log, PLOG_INFO, "in step with the reader again");
         a->in_sync = true;
         a->resync_failures = 0;
         aet63_apply_status(a);

@@ -111,7 +111,7 @@ static const struct row table[] = {
     MS(tfm_cap, 120000, FOR_AET63),
     MS(frame_gap, 500, FOR_BOTH),
     MS(command_wait, 2000, FOR_BOTH),
-    MS(reset_wait, 10000, FOR_AET63),
+    MS(reset_wait, 10000, FOR_BOTH),
     MS_OR_0(open_quiet, 100, FOR_BOTH),
     MS_OR_0(open_drain, 1200, FOR_BOTH),
     MS_OR_0(resync_quiet, 100, FOR_BOTH),

@@ -60,7 +60,7 @@ struct settings {
     unsigned tfm_cap;        /* 120000: a fingerprint command (it waits for a finger) */
     unsigned frame_gap;      /* 500: silence inside a frame */
     unsigned command_wait;   /* 2000: a reader's own command (AET63: 01, 02, 06, 81, EEPROM) */
-    unsigned reset_wait;     /* 10000: RESET, ACTIVATE_SAM */
+    unsigned reset_wait;     /* 10000: RESET, ACTIVATE_SAM; ViVOpay 2C-12 */
     unsigned open_quiet;     /* 100: silence that ends the drain at open */
     unsigned open_drain;     /* 1200: the drain at open ends then in any case */
     unsigned resync_quiet;   /* 100: silence that ends a drain after an error */

@@ -403,6 +403,10 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
 
     if (v->slot[slot].session)
         return watch_session(v, slot, again_ms);
+    if (f->present && f->opener == OPEN_BY_40 && vivo_others_in_session(v, slot)) { /* it would take up to a second */
+        *again_ms = SHARED_EVERY_MS;
+        return R_SUCCESS;
+    }
     if (vivo_pace_left(&v->pace, clock_now()) > 0 || next_poll(v, slot) > 2) {
         *again_ms = next_poll(v, slot);
         return R_SUCCESS;

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ORDER_TRIES = 3, PING_TRIES = 3, BOOT_STATUS = 0x01 };
+enum { ORDER_TRIES = 2, PING_TRIES = 3, BOOT_STATUS = 0x01 };
 
 /* ---- the log ------------------------------------------------------------------------------------------------- */
 
@@ -355,8 +355,6 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
         log_fault(v->reader.log, "the reader found a wrong CRC in command %02X-%02X; it did not run it", q->command,
                   q->sub);
         r = R_COMM;
-        if (order_is_set(v, row) && tries > 0)
-            break;
         if (!order_is_set(v, row))
             order = other(order);
     }
@@ -392,7 +390,8 @@ static enum result resync(struct vivo *v, deadline_t until)
         if (r == R_SUCCESS && v->silent > 0)
             r = vivo_drain(v, v->reader.settings->ping_wait, until); /* the answers to the Pings before */
         if (r == R_SUCCESS) {
-            log_line(v->reader.log, PLOG_INFO, "in step with the reader again");
+            if (v->identity_known)
+                log_line(v->reader.log, PLOG_INFO, "in step with the reader again");
             v->silent = 0;
             return R_SUCCESS;
         }

@@ -202,6 +202,19 @@ static bool leaves_session(const uint8_t *command)
     return command[0] == VIVO_CMD_PASS_THROUGH && memchr(subs, command[1], sizeof subs) != NULL;
 }
 
+/* Such a command begins the session of its card as an APDU does: no poll may reset the card from then on. */
+static void begin_session(struct vivo *v, const uint8_t *command, size_t n)
+{
+    for (unsigned i = 0; i < v->reader.slot_count; i++) {
+        struct vivo_slot *s = &v->slot[i];
+        bool meant = command[1] == VIVO_SUB_CONTACT_APDU
+                         ? s->kind != SLOT_CL && n > 2 && vivo_interface(s) == command[2]
+                         : s->kind == SLOT_CL;
+
+        s->session |= meant && s->powered;
+    }
+}
+
 static enum result vivo_send_command(struct reader *reader, unsigned slot, const uint8_t *command, size_t n,
                                      uint8_t *answer, size_t cap, size_t *len, deadline_t until)
 {
@@ -223,6 +236,8 @@ static enum result vivo_send_command(struct reader *reader, unsigned slot, const
     }
     q.command = command[0];
     q.sub = command[1];
+    if (leaves_session(command))
+        begin_session(v, command, n);
     r = vivo_exchange(v, &q, &f, until);
     if (r == R_SUCCESS)
         r = put_answer(f.status, f.data, f.n, answer, cap, len);
