@@ -5,7 +5,7 @@
  *                                         HID OMNIKEY readers)
  *   FF 00 48 00 Le                        firmware version  \
  *   FF 00 40 P2 04 4 bytes [Le]           LED and buzzer     | ACS
- *   FF 00 52 pp [Le]                      buzzer on a card  /
+ *   FF 00 52 pp [Le]                      sound for cards   /
  */
 #include "pseudo/decode.h"
 
@@ -47,6 +47,7 @@ static uint16_t decode_buzzer(const struct apdu *apdu, struct operation *op)
     if (apdu->lc != 0)
         return SW_LENGTH;
     op->kind = OP_BUZZER;
+    op->target = apdu->p2;
     return DECODED;
 }
 

@@ -2,9 +2,9 @@
  *
  * Dialects made of data objects, and raw frames.
  *   FF C2 00 00 Lc objects [00]   manage session: 80 version, 81 start, 82 end, 83 / 84 field off / on, 5F46 wait
- *                                 (µs), FF6D / FF6E parameters
+ *                                 (µs), FF6D / FF6E get / set parameters
  *   FF C2 00 01 Lc objects [00]   exchange: 90 flags, 91 / 92 valid bits, 5F46 time-out, 93 transmit, 94 receive,
- *                                 95 transceive
+ *                                 95 transceive, FF6D / FF6E as above
  *   FF C2 00 02 Lc objects [00]   switch protocol: 8F protocol layer
  *   FF C2 00 03 Lc object [00]    value block: A0 increment, A1 decrement { 80 block, 81 amount low byte first }
  *   FF FE P1 P2 Lc frame Le       one frame: P1 00 APDU, 01 / 02 ISO 14443 A / B, 04 / 05 ISO 15693; P2 time-out
@@ -32,11 +32,16 @@ static const struct object {
     {0, 0x83, 0, STEP_RF_OFF},
     {0, 0x84, 0, STEP_RF_ON},
     {0, 0x5F46, 4, STEP_WAIT},
+    {0, 0xFF6D, ANY_LENGTH, STEP_GET_PARAMETERS},
+    {0, 0xFF6E, ANY_LENGTH, STEP_SET_PARAMETERS},
     {1, 0x90, 2, STEP_FLAGS},
     {1, 0x91, 1, STEP_TX_BITS},
     {1, 0x92, 1, STEP_RX_BITS},
     {1, 0x5F46, 4, STEP_TIMEOUT},
+    {1, 0xFF6D, ANY_LENGTH, STEP_GET_PARAMETERS},
+    {1, 0xFF6E, ANY_LENGTH, STEP_SET_PARAMETERS},
     {1, 0x93, ANY_LENGTH, STEP_TRANSMIT},
+    {1, 0x94, 0, STEP_RECEIVE},
     {1, 0x95, ANY_LENGTH, STEP_TRANSCEIVE},
     {2, 0x8F, 2, STEP_SELECT},
 };

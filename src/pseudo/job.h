@@ -88,5 +88,6 @@ void vicinity_heard(struct job *j, const struct storage_exchange *x, enum result
 
 /* run_reader.c */
 enum result run_led(struct job *j);
+enum result run_buzzer(struct job *j);
 
 #endif

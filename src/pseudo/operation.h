@@ -28,7 +28,7 @@ enum operation_kind {
     OP_READER_COMMAND, /* vendor, data: code and parameters as the reader's manual has them */
     OP_FIRMWARE,
     OP_LED, /* target: which lamps and how (ACS), data: times, number, sound */
-    OP_BUZZER,
+    OP_BUZZER, /* target: does it sound for each card that comes (ACS)? 00: no */
     OP_LOAD_KEY, /* key_number, data: the key */
     /* of any card */
     OP_GET_ATR,
@@ -64,7 +64,10 @@ enum step_kind {
     STEP_RX_BITS,
     STEP_TIMEOUT,  /* number: microseconds */
     STEP_TRANSMIT, /* data */
+    STEP_RECEIVE, /* the answer to the frame before it */
     STEP_TRANSCEIVE,
+    STEP_GET_PARAMETERS, /* data: objects without contents */
+    STEP_SET_PARAMETERS, /* data: objects */
     STEP_COUNT
 };
 enum step_flag { FLAG_NO_TX_CRC = 1, FLAG_NO_RX_CRC = 2, FLAG_NO_TX_PARITY = 4, FLAG_NO_RX_PARITY = 8 };

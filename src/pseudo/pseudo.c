@@ -31,7 +31,7 @@ static const struct row {
     [OP_READER_COMMAND] = {run_reader_command, NULL, 0, 0, LE_MOST},
     [OP_FIRMWARE] = {run_firmware, NULL, 0, 0, LE_MOST},
     [OP_LED] = {NULL, run_led, OPERATE_READER, 0, LE_MOST},
-    [OP_BUZZER] = {NULL, NULL, 0, 0, LE_MOST},
+    [OP_BUZZER] = {NULL, run_buzzer, OPERATE_READER, 0, LE_MOST},
     [OP_LOAD_KEY] = {run_load_key, NULL, 0, 0, LE_MOST},
     [OP_GET_ATR] = {run_get_atr, NULL, 0, 0, LE_WANT},
     [OP_GET_DATA] = {NULL, run_get_data, OPERATE_FACTS, ANY, LE_WANT},

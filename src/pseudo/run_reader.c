@@ -112,3 +112,9 @@ enum result run_led(struct job *j)
     r = j->ops->indicate(j->reader, &s, j->until);
     return r == R_SUCCESS ? job_answer(j, SW_DONE) : r == R_CARD ? job_answer(j, SW_FAILED) : job_result(j, r);
 }
+
+/* A reader that clients poll through this driver makes no sound of its own for a card: to switch that off is done. */
+enum result run_buzzer(struct job *j)
+{
+    return job_answer(j, j->ops->indicate && j->op->target == 0 ? SW_DONE : SW_NOT_SUPPORTED);
+}

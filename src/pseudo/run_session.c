@@ -4,9 +4,16 @@
  * one fails; the answer says which.
  *
  *   C0 03 nn SW1 SW2   nn: the step that failed, counted from 1; 00: none
+ *   FF6D Lc objects    parameters that were asked for
  *   92 01 bits         valid bits of the last byte received, 00: all
  *   96 02 flags 00     what was wrong with the answer on air
  *   97 Lc data         the answer
+ *
+ * A reader sends and listens in one go. So "transmit" that is followed by "receive" waits for it, and both are one
+ * exchange; a "receive" without a frame before it in the same command cannot be had (6A 81).
+ *
+ * Of the parameters a client may set its waiting time, which holds until the session ends where no timer object says
+ * otherwise. What reader and card have agreed on when the card was activated can only be asked for.
  */
 #include <string.h>
 
@@ -15,6 +22,8 @@
 #include "pseudo/tlv.h"
 
 enum { RX_MAX = 1536, VERSION_MAJOR = 1, VERSION_MINOR = 0, VERSION_REVISION = 0 };
+enum parameter { READER_FRAME = 0x01, CARD_FRAME = 0x02, WAITING_TIME = 0x03, CID = 0x08 };
+enum { WAITING_TIME_MAX = 14, WAITING_TIME_UNIT = 32, ETU_10NS = 944, FRAME_UNKNOWN = 0xFF };
 
 /* What the steps of one command add up to. */
 struct transcript {
@@ -22,6 +31,8 @@ struct transcript {
     uint8_t rx[RX_MAX];
     bool exchanged; /* x holds an answer */
     bool version;
+    const struct step *held; /* a frame that goes out with the "receive" to come */
+    struct storage_exchange held_x;
 };
 
 /* A step gives R_SUCCESS and a status word in *sw, or a result that ends the call. */
@@ -38,6 +49,14 @@ static enum result done(uint16_t *sw, uint16_t value)
 static bool is_open(const struct job *j)
 {
     return j->session->transparent.open;
+}
+
+/* Where no timer object says otherwise; 0: the reader's. */
+static uint32_t usual_timeout(const struct job *j)
+{
+    uint64_t etu = (uint64_t)WAITING_TIME_UNIT << j->session->transparent.fwti;
+
+    return j->session->transparent.fwti_set ? (uint32_t)(etu * ETU_10NS / 100 + 1) : 0;
 }
 
 /* For errors that are an object's own affair. */
@@ -134,6 +153,102 @@ static enum result do_wait(struct job *j, const struct step *s, struct transcrip
     return device_pause(j->slot->device, end);
 }
 
+/* ---- parameters ------------------------------------------------------------------------------------------------- */
+
+
+/* ISO 14443-4: FSDI, FSCI. */
+static uint8_t frame_code(unsigned bytes)
+{
+    static const uint16_t sizes[] = {16, 24, 32, 40, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096};
+    uint8_t code = FRAME_UNKNOWN;
+
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0] && sizes[i] <= bytes; i++)
+        code = (uint8_t)i;
+    return code;
+}
+
+/* ISO 14443-4: FWI, rounded up. */
+static uint8_t time_code(uint32_t waiting_time)
+{
+    uint8_t code = 0;
+
+    while (code < WAITING_TIME_MAX && (uint32_t)WAITING_TIME_UNIT << code < waiting_time)
+        code++;
+    return code;
+}
+
+static bool parameter_value(const struct job *j, const struct storage_parameters *p, uint16_t tag, uint8_t *value)
+{
+    switch (tag) {
+    case READER_FRAME:
+        *value = frame_code(p->reader_frame);
+        return *value != FRAME_UNKNOWN;
+    case CARD_FRAME:
+        *value = frame_code(p->card_frame);
+        return *value != FRAME_UNKNOWN;
+    case WAITING_TIME:
+        *value = j->session->transparent.fwti_set ? j->session->transparent.fwti : time_code(p->waiting_time);
+        return j->session->transparent.fwti_set || p->waiting_time > 0;
+    case CID:
+        *value = p->cid;
+        return p->cid_known;
+    default:
+        return false; /* speeds, modulation, NAD …: no reader tells */
+    }
+}
+
+static enum result do_get_parameters(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    struct rbuf r = rbuf_over(s->data, s->len);
+    struct storage_parameters p = {0};
+    uint8_t found[32];
+    struct wbuf w = wbuf_over(found, sizeof found);
+    struct tlv one;
+    enum result res = j->ops->parameters ? j->ops->parameters(j->reader, j->index, &p, j->until) : R_SUCCESS;
+
+    (void)t;
+    if (res != R_SUCCESS && res != R_NOT_SUPPORTED)
+        return step_result(j, res, sw);
+    while (tlv_next(&r, &one)) {
+        uint8_t value;
+
+        if (one.len > 0)
+            return done(sw, SW_LENGTH);
+        if (!parameter_value(j, &p, one.tag, &value))
+            return done(sw, SW_NOT_SUPPORTED);
+        tlv_put(&w, one.tag, &value, 1);
+    }
+    if (r.failed || w.failed)
+        return done(sw, SW_WRONG_DATA);
+    tlv_put(&j->a->data, 0xFF6D, w.data, w.len);
+    return done(sw, SW_DONE);
+}
+
+static enum result do_set_parameters(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    struct rbuf r = rbuf_over(s->data, s->len);
+    uint8_t fwti = 0;
+    struct tlv one;
+
+    if (!is_open(j))
+        return done(sw, SW_CONDITIONS);
+    while (tlv_next(&r, &one)) {
+        if (one.tag != WAITING_TIME)
+            return done(sw, SW_NOT_SUPPORTED);
+        if (one.len != 1)
+            return done(sw, SW_LENGTH);
+        fwti = one.value[0];
+        if (fwti > WAITING_TIME_MAX)
+            return done(sw, SW_WRONG_DATA);
+    }
+    if (r.failed)
+        return done(sw, SW_WRONG_DATA);
+    j->session->transparent.fwti_set = true;
+    j->session->transparent.fwti = fwti;
+    t->x.timeout_us = usual_timeout(j);
+    return done(sw, SW_DONE);
+}
+
 /* ---- "switch protocol" ------------------------------------------------------------------------------------------ */
 
 static enum result do_select(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
@@ -223,8 +338,22 @@ static enum result exchange(struct job *j, const struct step *s, struct transcri
     return r == R_SUCCESS ? done(sw, SW_DONE) : step_result(j, r, sw);
 }
 
+/* Is the answer to this frame asked for by the next step that does not only say how? */
+static bool is_received(const struct operation *op, const struct step *s)
+{
+    for (s++; s < op->steps + op->step_count; s++)
+        if (s->kind != STEP_FLAGS && s->kind != STEP_TX_BITS && s->kind != STEP_RX_BITS && s->kind != STEP_TIMEOUT)
+            return s->kind == STEP_RECEIVE;
+    return false;
+}
+
 static enum result do_transmit(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
+    if (is_received(j->op, s)) {
+        t->held = s;
+        t->held_x = t->x;
+        return done(sw, SW_DONE);
+    }
     t->x.answer = false;
     return exchange(j, s, t, sw);
 }
@@ -239,6 +368,26 @@ static enum result do_transceive(struct job *j, const struct step *s, struct tra
     return r;
 }
 
+static enum result do_receive(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
+{
+    const struct step *frame = t->held;
+    struct storage_exchange now = t->x;
+    enum result r;
+
+    (void)s;
+    t->held = NULL;
+    if (!frame)
+        return done(sw, SW_NOT_SUPPORTED);
+    t->x.tx_bits = t->held_x.tx_bits; /* what was said in between is about the answer */
+    t->x.tx_crc = t->held_x.tx_crc;
+    t->x.tx_parity = t->held_x.tx_parity;
+    r = do_transceive(j, frame, t, sw);
+    t->x.tx_bits = now.tx_bits;
+    t->x.tx_crc = now.tx_crc;
+    t->x.tx_parity = now.tx_parity;
+    return r;
+}
+
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static const step_fn steps[STEP_COUNT] = {
@@ -246,12 +395,13 @@ static const step_fn steps[STEP_COUNT] = {
     [STEP_END] = do_end,           [STEP_RF_OFF] = do_rf_off,         [STEP_RF_ON] = do_rf_on,
     [STEP_WAIT] = do_wait,         [STEP_SELECT] = do_select,         [STEP_FLAGS] = do_flags,
     [STEP_TX_BITS] = do_tx_bits,   [STEP_RX_BITS] = do_rx_bits,       [STEP_TIMEOUT] = do_timeout,
-    [STEP_TRANSMIT] = do_transmit, [STEP_TRANSCEIVE] = do_transceive,
+    [STEP_TRANSMIT] = do_transmit, [STEP_TRANSCEIVE] = do_transceive, [STEP_RECEIVE] = do_receive,
+    [STEP_GET_PARAMETERS] = do_get_parameters, [STEP_SET_PARAMETERS] = do_set_parameters,
 };
 
 static bool needs_session(enum step_kind kind)
 {
-    return kind == STEP_TRANSMIT || kind == STEP_TRANSCEIVE;
+    return kind == STEP_TRANSMIT || kind == STEP_TRANSCEIVE || kind == STEP_RECEIVE;
 }
 
 static void prepare(struct job *j, struct transcript *t)
@@ -259,7 +409,9 @@ static void prepare(struct job *j, struct transcript *t)
     memset(&t->x, 0, sizeof t->x);
     t->x.protocol = j->op->protocol != STORAGE_OF_SLOT ? j->op->protocol : j->session->transparent.protocol;
     t->x.tx_crc = t->x.rx_crc = t->x.tx_parity = t->x.rx_parity = true;
+    t->x.timeout_us = usual_timeout(j);
     t->exchanged = t->version = false;
+    t->held = NULL;
 }
 
 /* Runs the steps; *failed is the one that failed, counted from 1, or 0. */

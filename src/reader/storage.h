@@ -117,6 +117,14 @@ struct storage_exchange {
 
 enum storage_rf_error { RF_CRC = 0x01, RF_COLLISION = 0x02, RF_PARITY = 0x04, RF_FRAMING = 0x08 };
 
+/* What reader and card have agreed on (ISO 14443-4); 0: not known. */
+struct storage_parameters {
+    unsigned reader_frame, card_frame; /* bytes that each can take in one frame */
+    uint32_t waiting_time;             /* in 128/fc, 9.44 µs: how long the card may take */
+    bool cid_known;
+    uint8_t cid;
+};
+
 /* A sign for people: -1 leaves a lamp as it is. */
 struct storage_signal {
     int red, green; /* 0 off, 1 on */
@@ -156,6 +164,9 @@ struct storage_ops {
     /* One frame, raw. R_NO_CARD: no answer within the time-out, which is a result and not the end of the card's
      * session. R_CARD: an answer that was damaged, x->rf_errors tells how. */
     enum result (*exchange)(struct reader *r, unsigned slot, struct storage_exchange *x, deadline_t until);
+
+    /* What is known of the protocol with the card. Changes nothing. */
+    enum result (*parameters)(struct reader *r, unsigned slot, struct storage_parameters *p, deadline_t until);
 
     /* The field, at a client's wish: off ends the card's selection, on does not select it. */
     enum result (*field)(struct reader *r, unsigned slot, bool on, deadline_t until);
@@ -201,6 +212,8 @@ struct storage_session {
         bool open;
         enum storage_protocol protocol;
         bool field_off, reselect; /* what the client did to the card's selection */
+        bool fwti_set;
+        uint8_t fwti; /* the client's waiting time: 32 << fwti times 128/fc */
     } transparent;
     struct iso15693_card vicinity; /* of such a card: its state, and what it was found to lack */
     unsigned pages;                /* of a type 2 tag, found out by reading past the end; 0: not known */

@@ -42,6 +42,7 @@ enum {
     SAK_4K = 0x18,
     SAK_MINI = 0x09,
     AFTER_REFUSAL_MS = 100,
+    PARAMETERS = 15, /* bytes */
     VICINITY_WAIT_US = 20000 /* a write may take that long */
 };
 
@@ -513,6 +514,29 @@ static enum result exchange_frame(struct reader *reader, unsigned slot, struct s
     return R_NOT_SUPPORTED;
 }
 
+/* ---- what reader and card have agreed on ------------------------------------------------------------------------ */
+
+/* 2C-05 (IDG p286): buffer sizes, CID, block number, whether there is a CID, waiting times; all high byte first. */
+static enum result get_parameters(struct reader *reader, unsigned slot, struct storage_parameters *p, deadline_t until)
+{
+    struct vivo_request q = {.sub = VIVO_SUB_PARAMETERS};
+    struct vivo_frame f;
+    struct rbuf b;
+    enum result r = exchange(vivo_of(reader), slot, &q, &f, until);
+
+    memset(p, 0, sizeof *p);
+    if (r != R_SUCCESS || f.n < PARAMETERS)
+        return r == R_SUCCESS || r == R_CARD || r == R_NO_CARD ? R_NOT_SUPPORTED : r;
+    b = rbuf_over(f.data, f.n);
+    p->reader_frame = rbuf_be16(&b);
+    p->card_frame = rbuf_be16(&b);
+    p->cid = rbuf_u8(&b);
+    (void)rbuf_u8(&b);
+    p->cid_known = rbuf_u8(&b) != 0;
+    p->waiting_time = rbuf_be32(&b);
+    return R_SUCCESS;
+}
+
 /* ---- the field and selection ---------------------------------------------------------------------------------------
  */
 
@@ -680,6 +704,7 @@ const struct storage_ops vivo_storage_ops = {
     .value = change_value,
     .purse = purse_command,
     .exchange = exchange_frame,
+    .parameters = get_parameters,
     .field = set_field,
     .select = select_card,
     .reselect = reselect,

@@ -551,6 +551,40 @@ def transparent():
         ])
 
 
+@case("the transparent session: transmit and receive, parameters, the client's waiting time, what cannot be had")
+def parameters():
+    done = "C0 03 00 90 00 "
+    page = "92 01 00 96 02 00 00 97 10 DE AD BE EF 00 00 00 00 00 00 00 00 00 00 00 00 90 00"
+    with Neo("ultralight") as r, r.connect() as card:
+        ok(card, "FF D6 00 04 04 DE AD BE EF")
+        rows(card, [("FF C2 00 00 02 81 00 00", done + "90 00"),
+                    ("FF C2 00 01 06 93 02 30 04 94 00 00", done + page),
+                    ("FF C2 00 01 02 94 00 00", "C0 03 01 6A 81 90 00"),
+                    ("FF C2 00 00 05 FF 6D 02 04 00 00", "C0 03 01 6A 81 90 00"),
+                    ("FF C2 00 00 06 FF 6E 03 05 01 02 00", "C0 03 01 6A 81 90 00"),
+                    ("FF C2 00 00 06 FF 6E 03 03 01 0F 00", "C0 03 01 6A 80 90 00")])
+
+        def timeout(apdu):
+            sent = r.frames(lambda: same(apdu, sw(card, apdu), done + page))
+            same("one exchange", [f[10:12] for f in sent], [h("2C 04")])
+            return int.from_bytes(sent[0][15:19], "big")
+
+        read = "FF C2 00 01 04 95 02 30 04 00"
+        same("the reader's own", timeout(read), 0x2968)
+        same("set", sw(card, "FF C2 00 00 06 FF 6E 03 03 01 08 00"), done + "90 00")
+        same("told", sw(card, "FF C2 00 00 05 FF 6D 02 03 00 00"), done + "FF 6D 03 03 01 08 90 00")
+        assert 32 << 8 <= timeout(read) <= (32 << 8) + 2, timeout(read)
+        same("a timer goes before it", timeout("FF C2 00 01 0B 5F 46 04 10 27 00 00 95 02 30 04 00"), 1060)
+        rows(card, [("FF C2 00 00 02 82 00 00", done + "90 00"),
+                    ("FF C2 00 00 06 FF 6E 03 03 01 08 00", "C0 03 01 69 85 90 00")])
+    with Neo("iso:pboc-cl,balance=6850") as r, r.connect() as card:
+        same("session", sw(card, "FF C2 00 00 02 81 00 00"), done + "90 00")
+        apdu = "FF C2 00 00 0B FF 6D 08 01 00 02 00 03 00 08 00 00"  # frame sizes, waiting time, CID
+        told_of = done + "FF 6D 0C 01 01 08 02 01 08 03 01 07 08 01 00 90 00"
+        sent = r.frames(lambda: same(apdu, sw(card, apdu), told_of))
+        same("asked by", [f[10:12] for f in sent], [h("2C 05")])
+
+
 @case("an APDU card: its UID, its APDUs in the transparent session, nothing of storage cards")
 def apdu_card():
     with Neo("iso:pboc-cl,balance=6850") as r, r.connect() as card:
@@ -590,7 +624,8 @@ def reader_commands():
             ("FF 00 40 0C 04 01 01 02 01", [command("0A 02", "FF 00"), command("0B 01", "02")]),
         ]:
             same(apdu, [f[:-2] for f in r.frames(lambda: same(apdu, control(apdu), "90 00"))], frames)
-        same("buzzer on cards", control("FF 00 52 FF 00"), "6A 81")
+        same("a sound for each card", control("FF 00 52 FF 00"), "6A 81")
+        same("none", control("FF 00 52 00 00"), "90 00")
         same("keys", control("FF 82 00 00 06 FF FF FF FF FF FF"), "90 00")
 
 

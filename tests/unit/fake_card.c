@@ -263,6 +263,16 @@ static enum result indicate(struct reader *r, const struct storage_signal *s, de
     return fault;
 }
 
+static enum result get_parameters(struct reader *r, unsigned slot, struct storage_parameters *p, deadline_t until)
+{
+    bool run;
+    enum result fault = begin(ON_PARAMETERS, &run);
+
+    (void)r, (void)slot, (void)until;
+    *p = card.parameters;
+    return fault;
+}
+
 struct storage_ops fake_storage;
 
 static const struct storage_ops all = {
@@ -277,6 +287,7 @@ static const struct storage_ops all = {
     .select = select_card,
     .reselect = reselect,
     .indicate = indicate,
+    .parameters = get_parameters,
 };
 
 static void new_card(void)

@@ -22,6 +22,7 @@ enum fake_op {
     ON_SELECT,
     ON_RESELECT,
     ON_INDICATE,
+    ON_PARAMETERS,
     FAKE_OPS
 };
 
@@ -48,6 +49,7 @@ struct fake_card {
     size_t sent_len;
     struct storage_exchange x;
     struct storage_signal signal;
+    struct storage_parameters parameters;
     uint8_t answer[300];
     size_t answer_len;
     uint8_t rx_bits, rf_errors, sak;

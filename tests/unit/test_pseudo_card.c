@@ -1018,6 +1018,96 @@ static void flags_and_bits_reach_the_reader(void **state)
     expect("FF B0 00 04 10", "6982"); /* a raw frame may have been anything */
 }
 
+/* The reader listens only behind a frame: both are one exchange, and what stands between them is about the answer. */
+static void a_frame_that_is_received_goes_out_once(void **state)
+{
+    (void)state;
+    expect("FF C2 00 01 06 93 02 30 04 94 00 00", "C003016985 9000");
+    expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
+    card.answer_len = from_hex("0400", card.answer);
+    expect("FF C2 00 01 06 93 02 30 04 94 00 00", "C003009000 920100 96020000 97020400 9000");
+    assert_memory_equal(card.sent, "\x30\x04", 2);
+    assert_true(card.x.answer);
+    assert_int_equal(card.calls[ON_EXCHANGE], 1);
+    expect("FF C2 00 01 16 91 01 07 93 01 52 91 01 00 90 02 02 00 5F 46 04 10 27 00 00 94 00 00",
+           "C003009000 920100 96020000 97020400 9000");
+    assert_int_equal(card.x.tx_bits, 7);
+    assert_true(card.x.tx_crc && !card.x.rx_crc);
+    assert_int_equal(card.x.timeout_us, 10000);
+    assert_int_equal(card.calls[ON_EXCHANGE], 2);
+    expect("FF C2 00 01 0A 93 02 50 00 93 02 30 04 94 00 00", "C003009000 920100 96020000 97020400 9000");
+    assert_int_equal(card.calls[ON_EXCHANGE], 4); /* the first is not waited for */
+    fault(ON_EXCHANGE, R_NO_CARD, false);
+    expect("FF C2 00 01 06 93 02 30 04 94 00 00", "C003026401 9000");
+}
+
+static void nothing_is_received_without_a_frame(void **state)
+{
+    (void)state;
+    expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
+    expect("FF C2 00 01 02 94 00 00", "C003016A81 9000");
+    expect("FF C2 00 01 0B 93 02 50 00 92 01 00 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_int_equal(card.calls[ON_EXCHANGE], 2);
+    expect("FF C2 00 01 08 95 02 30 04 94 00 91 00 00", "C003026A81 920100 96020000 9700 9000");
+    assert_int_equal(card.calls[ON_EXCHANGE], 3);
+    expect("FF C2 00 01 09 93 02 50 00 91 01 08 94 00 00", "C003026A80 9000"); /* it went out before that was found */
+    assert_int_equal(card.calls[ON_EXCHANGE], 4);
+    assert_false(card.x.answer);
+}
+
+static void parameters_are_told_and_the_waiting_time_is_the_clients(void **state)
+{
+    (void)state;
+    card.parameters = (struct storage_parameters){.reader_frame = 300, .card_frame = 64, .waiting_time = 513,
+                                                  .cid_known = true, .cid = 3};
+    expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
+    expect("FF C2 00 00 05 FF 6D 02 01 00 00", "C003009000 FF6D03 010108 9000");
+    expect("FF C2 00 01 0B FF 6D 08 01 00 02 00 03 00 08 00 00", "C003009000 FF6D0C 010108 020105 030105 080103 9000");
+    expect("FF C2 00 00 05 FF 6D 02 04 00 00", "C003016A81 9000"); /* speeds: nobody tells */
+    expect("FF C2 00 00 06 FF 6D 03 03 01 05 00", "C003016700 9000");
+    expect("FF C2 00 00 04 FF 6D 01 03 00", "C003016A80 9000");
+    expect("FF C2 00 01 04 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_int_equal(card.x.timeout_us, 0); /* the reader's */
+    expect("FF C2 00 00 06 FF 6E 03 03 01 08 00", "C003009000 9000");
+    expect("FF C2 00 00 05 FF 6D 02 03 00 00", "C003009000 FF6D03 030108 9000");
+    expect("FF C2 00 01 04 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_in_range(card.x.timeout_us, 77300, 77400); /* 302 µs times 256 */
+    expect("FF C2 00 01 0B 5F 46 04 10 27 00 00 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_int_equal(card.x.timeout_us, 10000);
+    expect("FF C2 00 01 0A FF 6E 03 03 01 00 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_in_range(card.x.timeout_us, 302, 304);
+    expect("FF C2 00 00 06 FF 6E 03 03 01 0F 00", "C003016A80 9000");
+    expect("FF C2 00 00 06 FF 6E 03 08 01 01 00", "C003016A81 9000");
+    expect("FF C2 00 00 05 FF 6E 02 03 00 00", "C003016700 9000");
+    expect("FF C2 00 00 04 FF 6E 01 03 00", "C003016A80 9000");
+    expect("FF C2 00 00 02 82 00 00", "C003009000 9000");
+    expect("FF C2 00 00 06 FF 6E 03 03 01 08 00", "C003016985 9000");
+    expect("FF C2 00 00 02 81 00 00", "C003009000 9000"); /* a new session */
+    expect("FF C2 00 01 04 95 02 30 04 00", "C003009000 920100 96020000 9700 9000");
+    assert_int_equal(card.x.timeout_us, 0);
+}
+
+static void parameters_that_nobody_knows_are_not_made_up(void **state)
+{
+    static const char *const all[] = {"01", "02", "03", "08"};
+    char text[40];
+
+    (void)state;
+    for (size_t i = 0; i < LEN(all); i++) {
+        (void)snprintf(text, sizeof text, "FF C2 00 00 05 FF 6D 02 %s 00 00", all[i]);
+        card.parameters = (struct storage_parameters){.reader_frame = 15};
+        expect(text, "C003016A81 9000");
+        card.parameters = (struct storage_parameters){.reader_frame = 256, .card_frame = 256, .waiting_time = 9,
+                                                      .cid_known = true};
+        fault(ON_PARAMETERS, R_NOT_SUPPORTED, false);
+        card.parameters = (struct storage_parameters){0};
+        expect(text, "C003016A81 9000");
+    }
+    fake_storage.parameters = NULL;
+    expect("FF C2 00 00 05 FF 6D 02 03 00 00", "C003016A81 9000");
+    assert_int_equal(card.calls[ON_EXCHANGE], 0);
+}
+
 static void the_field_is_the_clients(void **state)
 {
     (void)state;
@@ -1090,7 +1180,11 @@ static void lamps_and_buzzer(void **state)
     fault(ON_INDICATE, R_NOT_SUPPORTED, false);
     expect("FF 00 40 0A 04 01 01 09 00", "6A81");
     assert_int_equal(fake.refused, 0);
-    expect("FF 00 52 FF 00", "6A81");
+    expect("FF 00 52 FF 00", "6A81"); /* to sound for each card is not in the reader */
+    expect("FF 00 52 00 00", "9000"); /* not to, is what it does anyway */
+    fake_storage.indicate = NULL;
+    expect("FF 00 52 00 00", "6A81");
+    expect("FF 00 40 0A 04 01 01 09 00", "6A81");
 }
 
 static void what_a_family_lacks_is_not_supported(void **state)
@@ -1195,6 +1289,10 @@ int main(void)
         CASE(a_session_has_an_order),
         CASE(the_failing_object_is_named),
         CASE(flags_and_bits_reach_the_reader),
+        CASE(a_frame_that_is_received_goes_out_once),
+        CASE(nothing_is_received_without_a_frame),
+        CASE(parameters_are_told_and_the_waiting_time_is_the_clients),
+        CASE(parameters_that_nobody_knows_are_not_made_up),
         CASE(the_field_is_the_clients),
         CASE(a_switch_selects),
         CASE(a_frame_in_an_envelope_needs_no_session),

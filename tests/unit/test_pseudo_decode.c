@@ -156,8 +156,9 @@ static const struct {
     {"FF C2 00 00 0B 83 00 5F 46 04 10 27 00 00 84 00 00",
      {{STEP_RF_OFF, 0, 0}, {STEP_WAIT, 4, 10000}, {STEP_RF_ON, 0, 0}},
      3},
-    {"FF C2 00 00 03 FF 6D 00 00", {{STEP_BAD, 0, 0x6A81}}, 1},
-    {"FF C2 00 00 04 FF 6E 01 00 00", {{STEP_BAD, 0, 0x6A81}}, 1},
+    {"FF C2 00 00 03 FF 6D 00 00", {{STEP_BAD, 0, 0x6700}}, 1},
+    {"FF C2 00 00 05 FF 6D 02 03 00 00", {{STEP_GET_PARAMETERS, 2, 0}}, 1},
+    {"FF C2 00 01 06 FF 6E 03 03 01 08 00", {{STEP_SET_PARAMETERS, 3, 0}}, 1},
     {"FF C2 00 00 03 81 01 00 00", {{STEP_BAD, 0, 0x6700}}, 1},
     {"FF C2 00 02 04 8F 02 02 03", {{STEP_SELECT, 2, 0}}, 1},
     {"FF C2 00 01 04 95 02 02 2B 00", {{STEP_TRANSCEIVE, 2, 0}}, 1},
@@ -169,7 +170,8 @@ static const struct {
      3},
     {"FF C2 00 01 07 90 02 00 0C 92 01 04 00", {{STEP_FLAGS, 2, 0x0C}, {STEP_RX_BITS, 1, 4}}, 2},
     {"FF C2 00 01 03 91 01 08 00", {{STEP_BAD, 0, 0x6A80}}, 1},
-    {"FF C2 00 01 02 94 00 00", {{STEP_BAD, 0, 0x6A81}}, 1}, /* to listen without having said a word */
+    {"FF C2 00 01 06 93 02 30 04 94 00 00", {{STEP_TRANSMIT, 2, 0}, {STEP_RECEIVE, 0, 0}}, 2},
+    {"FF C2 00 01 03 94 01 00 00", {{STEP_BAD, 0, 0x6700}}, 1},
     {"FF C2 00 01 02 95 00 00", {{STEP_BAD, 0, 0x6700}}, 1},
     {"FF C2 00 02 02 81 00 00", {{STEP_BAD, 0, 0x6A81}}, 1}, /* belongs to another command */
 };
