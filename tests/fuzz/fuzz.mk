@@ -2,22 +2,29 @@
 ##
 ## The fuzzers; included by Makefile.am.
 
-# make fuzz builds every tests/fuzz/fuzz_*.c with clang's libFuzzer and the sanitizers, beside the ordinary objects:
-# fuzz/NAME. make fuzz-run gives each FUZZ_SECONDS (60).
+# make fuzz builds every tests/fuzz/fuzz_*.c with clang's libFuzzer and the sanitizers, beside the ordinary objects
+# (fuzz/NAME), and runs each for MINUTES, beginning with its corpus (tests/fuzz/corpus/). What one run finds stays in
+# fuzz/NAME.corpus for the next. make fuzz-programs builds only; make fuzz-grow takes what was found into the tree.
 fuzz_sources = \
+	tests/fuzz/fuzz_aet63.c \
 	tests/fuzz/fuzz_apdu.c \
 	tests/fuzz/fuzz_atr.c \
+	tests/fuzz/fuzz_devicename.c \
+	tests/fuzz/fuzz_hid.c \
 	tests/fuzz/fuzz_iso15693.c \
+	tests/fuzz/fuzz_poll.c \
 	tests/fuzz/fuzz_pseudo.c \
 	tests/fuzz/fuzz_settings.c \
 	tests/fuzz/fuzz_t1.c \
-	tests/fuzz/fuzz_tlv.c
+	tests/fuzz/fuzz_tlv.c \
+	tests/fuzz/fuzz_vivopay.c
+fuzz_corpora = $(patsubst tests/fuzz/fuzz_%.c,tests/fuzz/corpus/%.hex,$(fuzz_sources))
 FUZZ_CFLAGS = -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
-FUZZ_SECONDS = 60
+MINUTES = 1
 fuzz_driver = $(filter %.c,$(libpurse_a_SOURCES)) tests/unit/stub_log.c
 fuzz_objects = $(patsubst %.c,fuzz/%.o,$(fuzz_driver))
 fuzz_programs = $(patsubst tests/fuzz/%.c,fuzz/%,$(fuzz_sources))
-EXTRA_DIST += $(fuzz_sources)
+EXTRA_DIST += $(fuzz_sources) $(fuzz_corpora) tests/fuzz/corpus.py tests/fuzz/fuzz.sh
 
 fuzz/%.o: %.c $(BUILT_SOURCES)
 	$(AM_V_CC)$(MKDIR_P) $(@D) && $(FUZZ_CC) $(DEFS) $(AM_CPPFLAGS) $(CPPFLAGS) -std=gnu11 -fPIC $(FUZZ_CFLAGS) -MMD -c -o $@ $<
@@ -29,14 +36,17 @@ fuzz/fuzz_%: tests/fuzz/fuzz_%.c fuzz/libfuzz.a
 	$(AM_V_CCLD)$(FUZZ_CC) $(DEFS) $(AM_CPPFLAGS) $(CPPFLAGS) -std=gnu11 $(FUZZ_CFLAGS) -fsanitize=fuzzer -o $@ $< \
 		fuzz/libfuzz.a $(driver_libs)
 
-fuzz: $(fuzz_programs)
-	@test "$(FUZZ_CC)" != none || { echo "make fuzz needs clang (Debian: clang libclang-rt-14-dev)"; exit 1; }
-	@test -n "$(fuzz_programs)" || echo "there are no fuzzers yet"
+fuzz-clang:
+	@test "$(FUZZ_CC)" != none || { echo "the fuzzers need clang (Debian: clang libclang-rt-14-dev)"; exit 1; }
 
-fuzz-run: fuzz
-	@for fuzzer in $(fuzz_programs); do \
-	    $(MKDIR_P) $$fuzzer.corpus && echo "$$fuzzer, $(FUZZ_SECONDS) s" && \
-	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -artifact_prefix=$$fuzzer- $$fuzzer.corpus \
-		>$$fuzzer.log 2>&1 || { tail -n 40 $$fuzzer.log; exit 1; }; \
+fuzz-programs: fuzz-clang $(fuzz_programs)
+
+fuzz: fuzz-programs
+	FUZZ_SECONDS=`expr 60 '*' $(MINUTES)` $(SHELL) $(srcdir)/tests/fuzz/fuzz.sh .
+
+fuzz-grow: fuzz-programs
+	@for name in $(fuzz_programs); do \
+	    $(MKDIR_P) $$name.corpus && \
+	    $(srcdir)/tests/fuzz/corpus.py grow $(srcdir)/tests/fuzz/corpus/$${name#fuzz/fuzz_}.hex $$name $$name.corpus || exit 1; \
 	done
-.PHONY: fuzz fuzz-run
+.PHONY: fuzz fuzz-clang fuzz-grow fuzz-programs
