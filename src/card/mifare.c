@@ -35,6 +35,11 @@ bool mifare_is_trailer(unsigned block)
     return block == mifare_trailer(block);
 }
 
+unsigned mifare_sector_trailer(unsigned sector)
+{
+    return sector < SMALL_SECTORS ? sector * SMALL + SMALL - 1 : LARGE_FROM + (sector - SMALL_SECTORS) * LARGE + LARGE - 1;
+}
+
 unsigned mifare_blocks_by_sak(uint8_t sak)
 {
     static const struct {

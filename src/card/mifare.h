@@ -18,6 +18,7 @@ unsigned mifare_sector(unsigned block);
 unsigned mifare_sector_first(unsigned block); /* first block of the sector that `block` lies in */
 unsigned mifare_trailer(unsigned block);      /* its trailer */
 bool mifare_is_trailer(unsigned block);
+unsigned mifare_sector_trailer(unsigned sector);
 
 /* Blocks of a card by its SAK (AN10833); 0: this SAK does not tell. */
 unsigned mifare_blocks_by_sak(uint8_t sak);

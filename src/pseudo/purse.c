@@ -56,7 +56,7 @@ static uint16_t check_key(struct rbuf *r)
     return type == KEY_A || type == KEY_B ? DECODED : SW_WRONG_DATA;
 }
 
-static uint16_t check_function(struct rbuf *r, unsigned blocks, bool *own_key)
+static uint16_t check_function(struct rbuf *r, unsigned blocks, bool *own_key, unsigned *sector)
 {
     uint8_t block = rbuf_u8(r);
     const struct function *f = find(rbuf_u8(r));
@@ -65,6 +65,7 @@ static uint16_t check_function(struct rbuf *r, unsigned blocks, bool *own_key)
     if (r->failed || !f)
         return SW_WRONG_DATA;
     *own_key = f->own_key;
+    *sector = mifare_sector(block);
     sw = check_block(block, blocks);
     if (f->value) {
         if (rbuf_le32(r) > INT32_MAX)
@@ -92,7 +93,8 @@ uint16_t purse_check(const uint8_t *p, size_t n, unsigned blocks, struct purse_f
         return SW_WRONG_CARD;
     for (unsigned i = 0; i < count; i++) {
         bool own_key = false;
-        uint16_t one = check_function(&r, blocks, &own_key);
+        unsigned sector = 0;
+        uint16_t one = check_function(&r, blocks, &own_key, &sector);
 
         if (one == SW_WRONG_DATA)
             return one; /* where the next one begins is not known */
@@ -100,6 +102,9 @@ uint16_t purse_check(const uint8_t *p, size_t n, unsigned blocks, struct purse_f
             sw = one;
         f->needs_key |= i == 0 && !own_key;
         f->own_keys |= own_key;
+        f->several |= i > 0 && sector != f->sector;
+        if (i == 0)
+            f->sector = sector;
     }
     return r.left > 0 ? SW_WRONG_DATA : sw;
 }

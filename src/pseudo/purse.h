@@ -21,6 +21,8 @@
 struct purse_facts {
     bool needs_key; /* its first block uses the default key, so the reader must have one */
     bool own_keys;  /* some block brings its own, which becomes the default key */
+    unsigned sector; /* of its first block */
+    bool several;    /* and others lie elsewhere */
 };
 
 /* DECODED (0), or the status word that the data gets: SW_WRONG_DATA for its form and amounts, SW_NOT_ALLOWED for a

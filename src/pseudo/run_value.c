@@ -283,5 +283,6 @@ enum result run_purse(struct job *j)
         return job_result(j, r);
     if (f.own_keys)
         take_own_keys(j, r == R_SUCCESS);
+    j->session->auth.elsewhere |= f.several || f.sector != j->session->auth.sector;
     return r == R_SUCCESS ? job_answer(j, SW_DONE) : batch_failed(j, r, error, error_len);
 }

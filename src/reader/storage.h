@@ -203,6 +203,7 @@ struct storage_session {
         unsigned sector;
         uint8_t key_type, key[STORAGE_KEY_SIZE];
         uint8_t access[3];
+        bool elsewhere; /* the reader has led the card into another sector since, by the same key */
     } auth;
     struct {
         bool valid; /* the reader has a default key for purse() */

@@ -5,7 +5,7 @@
  * No event tells of a card, so the field is polled, and a poll activates the card that it finds, which resets it.
  * Hence: an empty field is polled back to back; a fresh card (nothing was sent to it for a client since it was
  * activated) is polled again by the command that opened it, and is gone after two misses in a row; a card in session is
- * left alone.
+ * never polled, but asked where its kind can be asked without harm (vicinity.c, storage.c, raw.c).
  *
  * Which poll: 2C-0E hands over the ATS, but only newer readers have it, and no page shows its layout; so it is tried,
  * and where the reader does not know it, or its answer cannot be read, 2C-0C 0001 takes its place, then 2C-02. A card
@@ -243,7 +243,7 @@ void vivo_field_gone(struct vivo *v, unsigned slot)
     if (f->present)
         log_line(v->reader.log, PLOG_PERIODIC, "the card left the field");
     f->present = f->active = f->probed = f->sak_known = false;
-    f->misses = f->rnak_misses = 0;
+    f->misses = f->rnak_misses = f->trailer_misses = 0;
     memset(&f->card, 0, sizeof f->card);
     s->powered = s->session = false;
     slot_observe(v->reader.device, slot, false);
@@ -364,7 +364,9 @@ static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_
     *again_ms = READER_WATCH_NEVER;
     if (vivo_is_vicinity(v))
         return vivo_vicinity_watch(v, slot, again_ms);
-    if (s->presence_check != PRESENCE_RNAK || f->no_rnak || !vivo_field_takes_apdus(v))
+    if (!vivo_field_takes_apdus(v))
+        return vivo_storage_watch(v, slot, again_ms);
+    if (s->presence_check != PRESENCE_RNAK || f->no_rnak)
         return R_SUCCESS;
     due = v->slot[slot].traffic + RNAK_EVERY_MS * ns_per_ms;
     due = due > f->rnak_at ? due : f->rnak_at;

@@ -10,6 +10,7 @@
  *   field.c            the contactless slot: polling, power
  *   raw.c              2C-04: the SAK probe, the presence check
  *   vicinity.c         ISO 15693 cards, by 2C-04
+ *   storage.c          what class FF does with cards that have no APDUs
  *   contact.c          the contact and SAM slots
  *   transmit.c         APDUs, and what a failure status means for the card
  *   sred.c             readers that keep back or encrypt what a card says
@@ -106,6 +107,8 @@ struct vivo_field {
     enum vivo_layout layout; /* of its answers */
     unsigned rnak_misses;
     int64_t rnak_at;
+    unsigned trailer_misses; /* of a MIFARE card in session, see storage.c */
+    int64_t trailer_at;
 };
 
 /* What this reader can do with ISO 15693, and the card of that kind in the field. */
@@ -248,6 +251,11 @@ enum result vivo_poll(struct vivo *v, enum vivo_opener opener, unsigned ms, bool
                       deadline_t until);
 /* The card is gone, or counts so: the device is told. */
 void vivo_field_gone(struct vivo *v, unsigned slot);
+
+/* ---- storage.c ----------------------------------------------------------------------------------------------- */
+
+/* The poller's turn while a storage card of ISO 14443 is in session. */
+enum result vivo_storage_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
 
 /* ---- raw.c --------------------------------------------------------------------------------------------------- */
 

@@ -5,6 +5,10 @@
  *   2C-06 authenticate, 2C-07 read blocks, 2C-08 write blocks, 2C-0A ePurse: MIFARE Classic, and 07 / 08 Ultralight
  *   2C-04 raw exchange, 2C-44 raw FeliCa frame, 2C-03 APDU: the transparent session
  *
+ * Presence. A card in session may not be polled, but a MIFARE card whose sector is open can be read: that changes
+ * nothing. So an idle session is asked by its trailer once a second, and a card that twice does not answer is gone. A
+ * card that was asked once in vain and is still there has forgotten its authentication, whatever was the matter.
+ *
  * 2C-06 only stores a key; whether the card accepts it shows at the next read or write, so the proof is a read of the
  * sector's trailer, which any key that is good for anything may read. The reader's commands for several blocks leave
  * trailers out without counting them, so none is ever sent that would cross one: trailers go singly, in their place.
@@ -43,8 +47,12 @@ enum {
     SAK_MINI = 0x09,
     AFTER_REFUSAL_MS = 100,
     PARAMETERS = 15, /* bytes */
-    VICINITY_WAIT_US = 20000 /* a write may take that long */
+    VICINITY_WAIT_US = 20000, /* a write may take that long */
+    CHECK_EVERY_MS = 1000,
+    CHECK_AGAIN_MS = 250,
+    MISSES_GONE = 2
 };
+static const int64_t ns_per_ms = 1000000;
 
 /* ---- one command ---------------------------------------------------------------------------------------------------
  */
@@ -275,6 +283,63 @@ static enum result authenticate(struct reader *reader, unsigned slot, unsigned b
     if (r == R_SUCCESS)
         memcpy(access, trailer + MIFARE_ACCESS_AT, 3);
     return r == R_NO_CARD ? R_CARD : r; /* a wrong key shows by either status: a card that refuses a key is mute */
+}
+
+/* ---- presence in session -------------------------------------------------------------------------------------------
+ */
+
+/* Only what a client has just been shown to be allowed: the trailer of the sector that is open. A session without that,
+ * or one in which the client alone talks to the card, is left alone. */
+static bool may_ask(const struct vivo *v, const struct storage_session *s)
+{
+    return kind_of(v) == STORAGE_MIFARE && s->auth.valid && !s->auth.elsewhere &&
+           s->auth.selection == v->field.seen && !s->transparent.open;
+}
+
+static enum result ask_trailer(struct vivo *v, unsigned slot, unsigned trailer, bool *there)
+{
+    const uint8_t head[] = {type_and_count(v, 1), (uint8_t)trailer};
+    struct vivo_request q = {.sub = SUB_READ, .part1 = head, .n1 = sizeof head, .periodic = true};
+    struct vivo_frame f;
+    enum result r = exchange(v, slot, &q, &f, deadline_in(v->reader.settings->reader_cap));
+
+    *there = r != R_CARD && r != R_NO_CARD; /* a card that was taken away shows by either */
+    return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
+}
+
+static unsigned ms_left(int64_t at)
+{
+    int64_t now = clock_now();
+
+    return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
+}
+
+enum result vivo_storage_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
+{
+    const struct storage_session *s = &v->reader.device->slots[slot].storage;
+    struct vivo_field *f = &v->field;
+    bool there = true, worked = v->slot[slot].traffic > f->trailer_at;
+    enum result r;
+
+    *again_ms = READER_WATCH_NEVER;
+    if (kind_of(v) != STORAGE_MIFARE)
+        return R_SUCCESS;
+    if (worked || !may_ask(v, s))
+        f->trailer_misses = 0;
+    *again_ms = ms_left((worked ? v->slot[slot].traffic : f->trailer_at) +
+                        (f->trailer_misses ? CHECK_AGAIN_MS : CHECK_EVERY_MS) * ns_per_ms);
+    if (*again_ms > 0)
+        return R_SUCCESS;
+    *again_ms = CHECK_EVERY_MS; /* it may be authenticated by then */
+    if (!may_ask(v, s))
+        return R_SUCCESS;
+    r = ask_trailer(v, slot, mifare_sector_trailer(s->auth.sector), &there);
+    f->trailer_at = clock_now();
+    f->trailer_misses = there ? 0 : f->trailer_misses + 1;
+    *again_ms = there ? CHECK_EVERY_MS : CHECK_AGAIN_MS;
+    if (f->trailer_misses >= MISSES_GONE)
+        vivo_field_gone(v, slot);
+    return r;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */

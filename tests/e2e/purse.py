@@ -645,6 +645,33 @@ def taken_away():
         card = None
 
 
+@case("an idle session with an open sector: asked by its trailer, not disturbed, and a card that leaves is missed")
+def asked_by_trailer():
+    with Neo("mifare1k") as r:
+        card = r.connect()
+        ok(card, ALL_FF)
+        authenticate(card, 0x14)
+        ok(card, "FF D7 00 14 05 00 00 00 00 05")
+        before = r.count()
+        r.until("2C07=%d *" % (before["2C07"] + 3), "count")
+        after = r.count()
+        same("sent but for reads", {c: n for c, n in after.items() if c.startswith("2C") and n != before.get(c, 0)},
+             {"2C07": after["2C07"]})
+        same("the trailer", r.sim("0 last")[20:32], "2C0700023117")
+        ok(card, "FF D8 00 14 04 01 00 00 00")  # still authenticated
+        same("balance", r.value(0x14)[0], 4)
+        polls = [r.count(c) for c in ("2C02", "2C0C", "2C0E")]
+        r.sim("0 fault drop at=2C07")  # an answer that is lost is no removal
+        reads = r.count("2C07")
+        r.until("2C07=%d *" % (reads + 3), "count")
+        same("polls", [r.count(c) for c in ("2C02", "2C0C", "2C0E")], polls)
+        ok(card, "FF D8 00 14 04 01 00 00 00")
+        r.sim("0 remove")
+        r.pc.wait_empty(r.name)
+        fails((SCARD_W_REMOVED_CARD, 0x8010000C, 0x80100069), card.transmit, "FF B0 00 14 10")
+        card = None
+
+
 @case("keys are in no log at any level, in no form")
 def no_keys():
     env = {"IFD_PURSE_LOG": "15"}

@@ -26,6 +26,7 @@ static void every_block_lies_in_its_sector(void **state)
         assert_int_equal(mifare_sector_first(b), first);
         assert_int_equal(mifare_trailer(b), first + size - 1);
         assert_int_equal(mifare_is_trailer(b), b == first + size - 1);
+        assert_int_equal(mifare_sector_trailer(sector), first + size - 1);
         if (b == first + size - 1) {
             first += size;
             sector++;

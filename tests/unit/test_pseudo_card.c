@@ -1029,7 +1029,7 @@ static void a_frame_that_is_received_goes_out_once(void **state)
     assert_memory_equal(card.sent, "\x30\x04", 2);
     assert_true(card.x.answer);
     assert_int_equal(card.calls[ON_EXCHANGE], 1);
-    expect("FF C2 00 01 16 91 01 07 93 01 52 91 01 00 90 02 02 00 5F 46 04 10 27 00 00 94 00 00",
+    expect("FF C2 00 01 16 91 01 07 93 01 52 91 01 00 90 02 03 00 5F 46 04 10 27 00 00 94 00 00",
            "C003009000 920100 96020000 97020400 9000");
     assert_int_equal(card.x.tx_bits, 7);
     assert_true(card.x.tx_crc && !card.x.rx_crc);

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "reader/device.h"
 #include "vivo_rig.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -582,6 +583,134 @@ static void a_reader_without_raw_exchange_is_not_asked_for_ever(void **state)
     rig_close(r);
 }
 
+/* ---- a MIFARE card in session ---------------------------------------------------------------------------------- */
+
+static uint8_t trailer_status;
+
+static bool answers_reads(const struct rig_sent *q)
+{
+    if (q->command != 0x2C || (q->sub != 0x06 && q->sub != 0x07))
+        return false;
+    if (q->sub == 0x06 || trailer_status != VIVO_OK)
+        rig_say(0x2C, q->sub == 0x06 ? VIVO_OK : trailer_status, "");
+    else
+        rig_say(0x2C, VIVO_OK, "000000000000FF078069FFFFFFFFFFFF");
+    return true;
+}
+
+static struct device device;
+
+/* A MIFARE card in session, block 20 of which is authenticated; nobody has worked with it for a while. */
+static struct reader *open_mifare(void)
+{
+    struct storage_session *s = &device.slots[0].storage;
+
+    lay_card(0x03, "01020304");
+    struct reader *r = open_reader();
+    memset(&device, 0, sizeof device);
+    r->device = &device;
+    (void)turn(r, 0);
+    power_up(r, 0);
+    rig.handler = answers_reads;
+    trailer_status = VIVO_OK;
+    vivo_of(r)->slot[0].session = true;
+    s->auth.valid = true;
+    s->auth.sector = 5;
+    s->auth.selection = vivo_of(r)->field.seen;
+    rig_forget();
+    return r;
+}
+
+static unsigned idle_mifare(struct reader *r)
+{
+    vivo_of(r)->slot[0].traffic = vivo_of(r)->field.trailer_at = 0;
+    return turn(r, 0);
+}
+
+static void an_open_sector_is_asked_by_its_trailer(void **state)
+{
+    (void)state;
+    struct reader *r = open_mifare();
+    vivo_of(r)->slot[0].traffic = clock_now();
+    assert_true(turn(r, 0) > 900); /* a client works: not yet */
+    assert_int_equal(rig.sent_count, 0);
+    assert_in_range(idle_mifare(r), 900, 1001);
+    assert_int_equal(rig.sent_count, 1);
+    assert_int_equal(rig.sent[0].sub, 0x07);
+    assert_memory_equal(rig.sent[0].data, "\x31\x17", 2);
+    assert_true(turn(r, 0) > 900);
+    trailer_status = VIVO_FAILED;
+    assert_true(idle_mifare(r) <= 250);
+    assert_true(rig.present[0]);
+    trailer_status = VIVO_OK; /* it was a fluke */
+    assert_true(idle_mifare(r) > 900);
+    trailer_status = VIVO_TIMEOUT;
+    assert_true(idle_mifare(r) <= 250);
+    vivo_of(r)->field.trailer_at = clock_now() - 1000000000;
+    vivo_of(r)->slot[0].traffic = vivo_of(r)->field.trailer_at + 1; /* a client's command in between counts anew */
+    (void)turn(r, 0);
+    assert_true(rig.present[0]);
+    (void)idle_mifare(r);
+    assert_false(rig.present[0]);
+    assert_int_equal(rig.lost[0], 0);
+    assert_int_equal(rig.sent_count, rig_count(0x2C, 0x07)); /* never polled */
+    rig_close(r);
+}
+
+static void any_other_answer_is_presence(void **state)
+{
+    static const uint8_t others[] = {0x05, 0x06, 0x70, 0x0D};
+
+    (void)state;
+    struct reader *r = open_mifare();
+    for (size_t i = 0; i < 2 * sizeof others; i++) {
+        trailer_status = others[i / 2];
+        assert_true(idle_mifare(r) > 900);
+    }
+    assert_true(rig.present[0]);
+    rig_close(r);
+}
+
+static void what_is_not_open_is_not_asked(void **state)
+{
+    struct storage_session *s = &device.slots[0].storage;
+
+    (void)state;
+    struct reader *r = open_mifare();
+    s->auth.selection++; /* selected anew since */
+    assert_int_equal(idle_mifare(r), 1000);
+    s->auth.selection--;
+    s->auth.elsewhere = true;
+    assert_int_equal(idle_mifare(r), 1000);
+    s->auth.elsewhere = false;
+    s->transparent.open = true; /* the client alone talks to the card */
+    assert_int_equal(idle_mifare(r), 1000);
+    s->transparent.open = false;
+    s->auth.valid = false;
+    assert_int_equal(idle_mifare(r), 1000);
+    assert_int_equal(rig.sent_count, 0);
+    s->auth.valid = true;
+    (void)idle_mifare(r);
+    assert_int_equal(rig.sent_count, 1);
+    rig_close(r);
+}
+
+static void an_ultralight_in_session_is_left_alone(void **state)
+{
+    (void)state;
+    lay_card(0x04, "04112233445566");
+    struct reader *r = open_reader();
+    memset(&device, 0, sizeof device);
+    r->device = &device;
+    (void)turn(r, 0);
+    power_up(r, 0);
+    vivo_of(r)->slot[0].session = true;
+    rig_forget();
+    assert_int_equal(idle_mifare(r), READER_WATCH_NEVER);
+    assert_int_equal(rig.sent_count, 0);
+    rig_close(r);
+}
+
 static void power_down_takes_the_field_away_for_a_while(void **state)
 {
     int64_t before;
@@ -826,6 +955,10 @@ int main(void)
         CASE(a_session_is_left_alone),
         CASE(the_presence_check_asks_by_an_r_block),
         CASE(a_reader_without_raw_exchange_is_not_asked_for_ever),
+        CASE(an_open_sector_is_asked_by_its_trailer),
+        CASE(any_other_answer_is_presence),
+        CASE(what_is_not_open_is_not_asked),
+        CASE(an_ultralight_in_session_is_left_alone),
         CASE(power_down_takes_the_field_away_for_a_while),
         CASE(a_card_that_left_while_unpowered_is_found_out_by_power_up),
         CASE(protocols_of_a_contactless_card),
