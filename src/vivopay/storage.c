@@ -105,6 +105,28 @@ static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *
     return r == R_NO_CARD ? R_PROTOCOL : r;
 }
 
+/* An answer of a length that its command has not is that of another command, for they do not tell which one they answer:
+ * from here on each would be taken for the next one's. The link gets in step before the next command. */
+static enum result out_of_step(struct vivo *v, size_t n, size_t due)
+{
+    log_fault(v->reader.log, "storage card: an answer of %zu bytes where %zu were due; not believed", n, due);
+    v->in_sync = false;
+    return R_COMM;
+}
+
+/* A command whose answer, if it was done, has no data. */
+static enum result command(struct vivo *v, unsigned slot, struct vivo_request *q, struct vivo_frame *f,
+                           deadline_t until)
+{
+    enum result r = exchange(v, slot, q, f, until);
+
+    if (r == R_SUCCESS && f->n > 0) {
+        r = out_of_step(v, f->n, 0);
+        f->n = 0;
+    }
+    return r;
+}
+
 /* ---- what is known of the card ---------------------------------------------------------------------------------- */
 
 static enum storage_kind kind_of(const struct vivo *v)
@@ -184,7 +206,8 @@ static uint8_t type_and_count(const struct vivo *v, unsigned count)
     return (uint8_t)(type << 4 | count);
 }
 
-/* One 2C-07: n bytes, a multiple of 16, which one count stands for with all cards. */
+/* One 2C-07: n bytes, a multiple of 16, which one count stands for with all cards. An answer that is not its own is
+ * no reason to fail: a read may be sent twice. */
 static enum result read_once(struct vivo *v, unsigned slot, unsigned first, size_t n, uint8_t *out, size_t wanted,
                              deadline_t until)
 {
@@ -193,13 +216,15 @@ static enum result read_once(struct vivo *v, unsigned slot, unsigned first, size
     struct vivo_frame f;
     enum result r = exchange(v, slot, &q, &f, until);
 
+    if (r == R_SUCCESS && f.n != n && !vivo_is_encrypted(f.data, f.n)) {
+        (void)out_of_step(v, f.n, n);
+        r = exchange(v, slot, &q, &f, until);
+    }
     if (r != R_SUCCESS)
         return r;
     if (f.n != n) {
-        if (!vivo_is_encrypted(f.data, f.n)) {
-            log_fault(v->reader.log, "a read of %zu bytes brought %zu", n, f.n);
-            return R_COMM;
-        }
+        if (!vivo_is_encrypted(f.data, f.n))
+            return out_of_step(v, f.n, n);
         vivo_explain_encrypted(v);
         return R_DENIED;
     }
@@ -261,7 +286,7 @@ static enum result write_blocks(struct reader *reader, unsigned slot, unsigned f
     if (first > 0xFF || count > COUNT_MAX)
         return R_INVALID;
     q.n2 = (size_t)count * (kind == STORAGE_MIFARE ? MIFARE_BLOCK_SIZE : PAGE);
-    return exchange(v, slot, &q, &f, until);
+    return command(v, slot, &q, &f, until);
 }
 
 static enum result authenticate(struct reader *reader, unsigned slot, unsigned block, uint8_t key_type,
@@ -277,7 +302,7 @@ static enum result authenticate(struct reader *reader, unsigned slot, unsigned b
 
     if (kind_of(v) != STORAGE_MIFARE)
         return R_NOT_SUPPORTED;
-    r = exchange(v, slot, &q, &f, until);
+    r = command(v, slot, &q, &f, until);
     if (r == R_SUCCESS)
         r = read_once(v, slot, mifare_trailer(block), sizeof trailer, trailer, sizeof trailer, until);
     if (r == R_SUCCESS)
@@ -349,7 +374,7 @@ static enum result purse_command(struct reader *reader, unsigned slot, const uin
 {
     struct vivo_request q = {.sub = SUB_PURSE, .part1 = data, .n1 = n};
     struct vivo_frame f;
-    enum result r = exchange(vivo_of(reader), slot, &q, &f, until);
+    enum result r = command(vivo_of(reader), slot, &q, &f, until);
 
     *error_len = r != R_SUCCESS && f.n == STORAGE_ERROR_MAX ? f.n : 0; /* any other number of bytes tells nothing */
     if (*error_len > 0)

@@ -22,6 +22,7 @@ static const struct kind {
     {"drop", NEO_FAULT_DROP, ARG_NONE, true},
     {"delay", NEO_FAULT_DELAY, ARG_DEC, true},
     {"late", NEO_FAULT_LATE, ARG_DEC_OR_NONE, true}, /* =K: but for its first K bytes */
+    {"again", NEO_FAULT_AGAIN, ARG_NONE, true}, /* once more, before the next answer */
     {"badcrc", NEO_FAULT_BADCRC, ARG_NONE, true},
     {"flip", NEO_FAULT_FLIP, ARG_DEC, true},
     {"cut", NEO_FAULT_CUT, ARG_DEC, true},

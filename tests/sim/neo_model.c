@@ -129,6 +129,10 @@ static void deliver(struct sim_model *m)
         if (f->kind == NEO_FAULT_UNSOLICITED)
             neo_send_unasked(m, f->bytes[0], f->bytes[1], f->bytes + 2, f->bytes_len - 2);
         send_bytes(m, frame, neo_fault_bytes(f, frame, n), f);
+        if (f->kind == NEO_FAULT_AGAIN) {
+            memcpy(m->held.frame, frame, n);
+            m->held.n = n;
+        }
     }
     end_command(m);
 }

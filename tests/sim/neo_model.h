@@ -70,6 +70,7 @@ enum neo_fault_kind {
     NEO_FAULT_DROP,
     NEO_FAULT_DELAY,
     NEO_FAULT_LATE,
+    NEO_FAULT_AGAIN,
     NEO_FAULT_BADCRC,
     NEO_FAULT_FLIP,
     NEO_FAULT_CUT,

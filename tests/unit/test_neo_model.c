@@ -1466,6 +1466,10 @@ static void test_fault_time(void **state)
     assert_string_equal(rig_out(), "5669564F74");
     feed_frame("18010000B3CD");
     assert_string_equal(rig_out(), "65636832" "0018000000FA83" RIG_HEADER "18000000FA83");
+    CTL("fault", "again at=1801", "ok");
+    ASK("1801", "", OK);
+    feed_frame("18010000B3CD");
+    assert_string_equal(rig_out(), RIG_HEADER "18000000FA83" RIG_HEADER "18000000FA83");
     CTL("fault", "drop times=0", "ok");
     for (int i = 0; i < 3; i++) {
         rig_send("1801", "");
