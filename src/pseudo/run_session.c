@@ -124,8 +124,8 @@ static enum result do_rf_on(struct job *j, const struct step *s, struct transcri
     return set_field(j, true, sw);
 }
 
-/* The end of a session leaves the card as other commands expect it: if the client has had it deselected, it is selected
- * again. */
+/* The end of a session leaves the card as other commands expect it: if the client has had it deselected, or may have, it
+ * is selected again. */
 static enum result do_end(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
     enum result r = R_SUCCESS;
@@ -312,6 +312,14 @@ static enum result do_timeout(struct job *j, const struct step *s, struct transc
     return done(sw, SW_DONE);
 }
 
+/* A frame that was not answered, or not well, may have been HLTA or refused: then the card hears nothing but a
+ * selection. One of ISO 15693 goes on listening. */
+static bool may_have_halted(const struct job *j, const struct storage_exchange *x, enum result r)
+{
+    return (j->facts.kind == STORAGE_MIFARE || j->facts.kind == STORAGE_ULTRALIGHT || j->facts.kind == STORAGE_OTHER) &&
+           (!x->answer || r != R_SUCCESS || x->rx_len < 2);
+}
+
 static enum result exchange(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
     enum result r;
@@ -329,6 +337,8 @@ static enum result exchange(struct job *j, const struct step *s, struct transcri
         job_forget_authentication(j); /* the frame may be anything */
     r = j->ops->exchange(j->reader, j->index, &t->x, j->until);
     vicinity_heard(j, &t->x, r);
+    if (may_have_halted(j, &t->x, r))
+        j->session->transparent.reselect = true;
     if (r == R_NO_CARD)
         return done(sw, SW_CARD_SILENT);
     if (r == R_CARD)

@@ -4,7 +4,7 @@ bits, tags, and the life of a purse. What the card holds is asked of the card, n
 import rig
 from neo import ALL_FF, BRISK, HEADER, Neo, authenticate, command, hexa, ok, sw
 from rig import case, fails, h, same
-from winscard import ESCAPE, ESCAPE_3500, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD, SHARE_DIRECT
+from winscard import ESCAPE, ESCAPE_3500, RESET, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD, SHARE_DIRECT
 
 SIXTEEN = "00 01 02 03 04 05 06 07 08 09 0A 0B 0C 0D 0E 0F"
 ZEROS = " ".join(["00"] * 16)
@@ -14,6 +14,11 @@ TRAILER = "00 00 00 00 00 00 FF 07 80 69 FF FF FF FF FF FF"
 def rows(card, table):
     for apdu, answer in table:
         same(apdu, sw(card, apdu), answer)
+
+
+def told(answer):
+    """The status word, also of an answer in data objects."""
+    return answer[9:14] if answer.startswith("C0 03 ") else answer
 
 
 # ---- the contract --------------------------------------------------------------------------------------------------
@@ -38,6 +43,22 @@ def data_and_keys():
             (ALL_FF, "90 00"),
             ("FF 82 20 07 06 A0 A1 A2 A3 A4 A5", "90 00"),
             ("FF 82 00 00 05 FF FF FF FF FF", "69 89"),
+            ("FF 82 00 00 07 FF FF FF FF FF FF FF", "69 89"),
+            ("FF 82 00 00", "69 89"),
+            ("FF 82 01 00 06 FF FF FF FF FF FF", "6B 00"),
+            ("FF 82 00 00 00 00 06 FF FF FF FF FF FF", "90 00"),
+            ("FF 86 00 01 05 01 00 04 60 00", "6B 00"),
+            ("FF 86 00 00 04 01 00 04 60", "67 00"),
+            ("FF 86 00 00 05 02 00 04 60 00", "6A 80"),
+            ("FF 86 00 00 05 01 00 04 62 00", "6A 80"),
+            ("FF 88 00 04 62 00", "6A 80"),
+            ("FF 88 00 04 60 09", "69 88"),
+            ("FF 88 00 04 05 01 00 04 60 00", "67 00"),
+            ("FF 88 01 04 60 00", "6A 82"),
+            ("FF 86 00 00 05 01 01 04 60 00", "6A 82"),
+            ("FF B0 00 04", "67 00"),
+            ("FF D6 00 04", "67 00"),
+            ("FF CA 00 00", "67 00"),
             ("FF B0 00 04 10", "69 82"),
             ("FF D6 00 04 10 " + SIXTEEN, "69 82"),
             ("FF 86 00 00 05 01 00 04 60 00", "90 00"),
@@ -52,6 +73,10 @@ def data_and_keys():
             ("FF B0 00 08 10", "69 82"),
             ("FF D6 00 05 20 " + ZEROS + " " + SIXTEEN, "90 00"),
             ("FF D6 00 06 20 " + ZEROS + " " + SIXTEEN, "69 86"),
+            ("FF D6 00 06 30 " + ZEROS + " " + SIXTEEN + " " + ZEROS, "69 86"), # into the next sector
+            ("FF D6 00 08 10 " + ZEROS, "69 82"),
+            ("FF D6 01 04 10 " + ZEROS, "6A 82"),
+            ("FF D6 00 05 00 00 20 " + ZEROS + " " + SIXTEEN, "90 00"),
             ("FF D6 00 07 10 FF FF FF FF FF FF FF 07 81 69 FF FF FF FF FF FF", "6A 80"),
             ("FF D6 00 04 0F " + SIXTEEN[:-3], "67 00"),
             ("FF 88 00 08 61 00", "63 00"), # key B is data here: it can be read
@@ -67,6 +92,52 @@ def data_and_keys():
             ("80 CA 9F 79 00", "6E 00"),
         ])
         same("block 6", r.memory(6), h(SIXTEEN))
+        quiet = [(ALL_FF, "90 00"), ("00 A4 04 00", "6E 00"), ("FF CA 00 00 00", "01 02 03 04 90 00")]
+        same("sent for keys and other classes", r.frames(lambda: rows(card, quiet)), [])
+
+
+@case("a write that stopped half-way names the first block that was not written")
+def half_way():
+    with Neo("mifare1k") as r, r.connect() as card:
+        ok(card, ALL_FF)
+        apdu = "FF D6 00 04 30 " + " ".join([SIXTEEN] * 3)
+        for written, answer in ((0, "64 00"), (1, "00 05 64 00"), (2, "00 06 64 00")):
+            authenticate(card, 4)
+            ok(card, "FF D6 00 04 30 " + " ".join([ZEROS] * 3))
+            for block in range(4, 4 + written):
+                r.sim("0 mem write %d %s" % (block, SIXTEEN.replace(" ", "")))
+            r.sim("0 fault status=0A at=2C08")  # the card holds what a write that stopped there leaves
+            same("%d written" % written, sw(card, apdu), answer)
+            authenticate(card, 4)
+            r.sim("0 fault drop exec=0 at=2C08")
+            same("%d written, the answer lost" % written, sw(card, apdu), "00 %02X 65 81" % (4 + written))
+        r.sim("0 fault drop exec=1 at=2C08")
+        same("all", sw(card, apdu), "90 00")
+
+
+@case("what the reader tells of a card only if asked: ATS, and by the probe SAK and ATQA")
+def told_if_asked():
+    for options, ats in (("", True), ("2c0e=b", True), ("2c0e=off", False)):
+        with Neo("iso:pboc-cl,balance=6850", options) as r, r.connect() as card:
+            answer = card.transmit("FF CA 01 00 00")
+            if not ats:
+                same("no ATS", hexa(answer), "6A 81")
+                continue
+            same("length of the ATS", (answer[0], answer[-2:]), (len(answer) - 2, h("90 00")))
+            atr = card.status()[2]
+            assert answer[2:-2].endswith(atr[4:-1]), "the historical bytes of %s in %s" % (hexa(atr), hexa(answer))
+            rows(card, [("FF CA 01 00 %02X" % answer[0], hexa(answer)),
+                        ("FF CA 01 00 %02X" % (answer[0] - 1), "6C %02X" % answer[0]),
+                        ("FF CA 01 00 %02X" % (answer[0] + 1), hexa(answer[:-2]) + " 62 82"),
+                        ("FF CA 02 00 00", "6A 81"), ("FF CA 03 00 00", "6A 81")])
+    for name, sak, atqa in (("mifare1k", "08", "04 00"), ("mifare4k", "18", "02 00"), ("ultralight", "00", "44 00")):
+        with Neo(name, settings=BRISK + "sak_probe = on\n") as r, r.connect() as card:
+            rows(card, [("FF CA 02 00 00", sak + " 90 00"), ("FF CA 02 00 01", sak + " 90 00"),
+                        ("FF CA 03 00 00", atqa + " 90 00"), ("FF CA 03 00 01", "6C 02"), ("FF CA 01 00 00", "6A 81"),
+                        ("FF C2 00 00 02 81 00 00", "C0 03 00 90 00 90 00"),
+                        ("FF C2 00 02 04 8F 02 00 03 00", "C0 03 00 90 00 8F 01 %s 90 00" % sak),
+                        ("FF C2 00 02 04 8F 02 00 02 00", "C0 03 00 90 00 8F 01 00 90 00"),
+                        ("FF C2 00 02 04 8F 02 03 03 00", "C0 03 01 64 01 90 00")])
 
 
 @case("values, each row in each dialect")
@@ -132,6 +203,74 @@ def refused_values():
         ])
         same("block 4", r.value(4), before)
         same("purse commands sent", r.count("2C0A"), sent)
+
+
+def in_each_dialect(block, amount, target=None):
+    """What adds and takes away, (dialect, APDU, decrement?)."""
+    lsb, msb = hexa(amount.to_bytes(4, "little")), hexa(amount.to_bytes(4, "big"))
+    for down in (0, 1):
+        yield "amendment", "FF C2 00 03 0B %02X 09 80 01 %02X 81 04 %s 00" % (0xA0 + down, block, lsb), down
+        yield "ACS", "FF D7 00 %02X 05 %02X %s" % (block, 1 + down, msb), down
+        yield "OMNIKEY", "FF %02X 00 %02X 04 %s" % (0xD8 if down else 0xD4, block, lsb), down
+        yield "SpringCard", "FF F5 %02X %02X 04 %s" % (0xC0 if down else 0xC1, block, lsb), down
+        yield "SpringCard, elsewhere", "FF F5 %02X %02X 05 %s 06" % (0xC0 if down else 0xC1, block, lsb), down
+        yield "extended", "FF D7 00 %02X 00 00 05 %02X %s" % (block, 1 + down, msb), down
+
+
+@case("each refusal in each dialect of value commands, nothing sent that changes anything")
+def refused_everywhere():
+    with Neo("mifare1k", settings=BRISK + "sak_probe = on\n") as r, r.connect() as card:
+        def all_refused(block, amount, want, down=None):
+            for dialect, apdu, takes in in_each_dialect(block, amount):
+                if down in (None, takes):
+                    same("%s: %s" % (dialect, apdu), told(sw(card, apdu)), want)
+
+        ok(card, ALL_FF)
+        all_refused(4, 1, "69 82")  # nothing is authenticated
+        authenticate(card, 4)
+        ok(card, "FF D7 00 04 05 00 80 00 00 00")
+        all_refused(4, 1, "69 85", 1)
+        ok(card, "FF D7 00 04 05 00 7F FF FF FF")
+        sent = (r.count("2C0A"), r.count("2C08"))
+        all_refused(4, 1, "69 85", 0)
+        all_refused(4, 2**31, "6A 80")
+        all_refused(4, 2**32 - 1, "6A 80")
+        all_refused(5, 1, "69 86")  # no value block
+        all_refused(7, 1, "69 86")  # a trailer
+        all_refused(0, 1, "69 86")  # the manufacturer's
+        for dialect, apdu, _ in in_each_dialect(8, 1):  # a foreign sector, or from one to another
+            same(apdu, told(sw(card, apdu)), "69 86" if dialect.endswith("elsewhere") else "69 82")
+        all_refused(0x40, 1, "6A 82")
+        copies = ["FF D7 00 %02X 02 03 06", "FF F5 C2 %02X 05 00 00 00 00 06", "FF F5 C2 %02X 04 00 00 00 00"]
+        for n, copy in enumerate(copies):
+            for block, answer in ((5, "69 86"), (7, "69 86"), (0, "69 86"), (8, "69 82" if n == 2 else "69 86"),
+                                  (0x40, "6A 82")):
+                same(copy % block, sw(card, copy % block), answer)
+        rows(card, [
+            ("FF F5 C2 04 04 01 00 00 00", "6A 80"), ("FF F5 C2 04 03 00 00 00", "67 00"), ("FF F5 C2 04", "67 00"),
+            ("FF F5 C2 04 05 00 00 00 00 08", "69 86"), ("FF F5 C2 04 05 00 00 00 00 07", "69 86"),
+            ("FF F5 C2 04 05 00 00 00 00 40", "6A 82"), ("FF D7 00 04 02 03 07", "69 86"),
+            ("FF D7 00 04 02 03 40", "6A 82"), ("FF D7 00 04 02 04 05", "6A 80"), ("FF D7 00 04 03 03 05 00", "67 00"),
+            ("FF D7 01 04 05 01 00 00 00 01", "6B 00"), ("FF D4 01 04 04 01 00 00 00", "6A 82"),
+            ("FF D4 00 04 05 01 00 00 00 05", "67 00"), ("FF D8 00 04 03 01 00 00", "67 00"),
+            ("FF F5 C1 04 06 01 00 00 00 05 00", "67 00"), ("FF F5 C1 04 05 01 00 00 00 07", "69 86"),
+            ("FF F5 C1 04 05 01 00 00 00 08", "69 86"),
+            ("FF C2 00 03 0B A2 09 80 01 04 81 04 01 00 00 00 00", "6A 80"),  # no such object
+            ("FF C2 00 03 0A A0 08 80 01 04 81 03 01 00 00 00", "6A 80"), ("FF C2 00 03 00", "67 00"),
+            ("FF C2 00 04 0B A0 09 80 01 04 81 04 01 00 00 00 00", "6B 00"),
+            ("FF B1 00 05 04", "69 86"), ("FF B1 00 07 04", "69 86"), ("FF B1 00 08 04", "69 82"),
+            ("FF B1 00 40 04", "6A 82"), ("FF B1 01 04 04", "6B 00"), ("FF B1 00 04", "67 00"),
+            ("FF D7 00 00 05 00 00 00 00 01", "69 86"), ("FF D7 00 08 05 00 00 00 00 01", "69 82"),
+            ("FF D7 00 40 05 00 00 00 00 01", "6A 82"),
+            ("FF F5 2C 0A 07 31 00 04 01 00 00 00", "69 86"), ("FF F5 2C 0A 07 31 40 04 01 00 00 00", "6A 82"),
+            ("FF F5 2C 0A 04 31 05 01 07", "69 86"), ("FF F5 2C 0A 05 31 05 01 04 00", "6A 80"),
+            ("FF F5 2C 0A 0E 31 04 0B 01 00 00 00 03 FF FF FF FF FF FF", "6A 80"),
+        ])
+        same("sent", (r.count("2C0A"), r.count("2C08")), sent)
+        same("block 4", r.value(4)[0], 2**31 - 1)
+    with Neo("ultralight") as r, r.connect() as card:
+        for dialect, apdu, _ in in_each_dialect(4, 1):
+            same(apdu, told(sw(card, apdu)), "69 81")
 
 
 @case("the purse command: its examples byte for byte on the wire, and what it answers")
@@ -237,10 +376,6 @@ FORMS = [  # block 4 holds 100, block 5 holds 7: the command, what carries it ou
 STATUSES = [("05", "6A 80"), ("07", "6A 80"), ("06", "69 82"), ("02", "6A 81"), ("0D", "67 00"), ("0A", "64 00")]
 
 
-def told(answer):
-    return answer[9:14] if answer.startswith("C0 03 ") else answer
-
-
 @case("a value command that the reader calls wrong: the card is asked, and the answer is what it holds")
 def called_wrong():
     with Neo("mifare1k") as r, r.connect() as card:
@@ -292,7 +427,7 @@ def silent_store():
             fails((SCARD_W_REMOVED_CARD, 0x8010000C, 0x80100069), card.transmit, "FF B1 00 04 04")
 
 
-@case("a purse command that fails: the block that the reader names is passed on, whatever the status; else it is unknown")
+@case("a purse command that fails: the block that the reader names is passed on, whatever the status; else unknown")
 def batch_fails():
     apdu = "FF F5 2C 0A 0D 32 04 04 01 00 00 00 05 04 01 00 00 00"
     with Neo("mifare1k") as r:
@@ -585,6 +720,36 @@ def parameters():
         same("asked by", [f[10:12] for f in sent], [h("2C 05")])
 
 
+@case("the transparent session: flags and valid bits, each form of a single frame, what ends a session")
+def frames_of_a_tag():
+    done = "C0 03 00 90 00 "
+    with Neo("ultralight") as r, r.connect() as card:
+        page = sw(card, "FF B0 00 00 10")
+        rows(card, [
+            ("FF C2 00 00 02 81 00 00", done + "90 00"),
+            ("FF C2 00 01 04 93 02 50 00 00", done + "90 00"),  # HLTA is not answered
+            ("FF C2 00 01 0A 90 02 03 00 91 01 07 95 01 52 00",  # WUPA: seven bits, no CRC either way
+             done + "92 01 00 96 02 00 00 97 02 44 00 90 00"),
+            ("FF C2 00 01 0D 92 01 00 5F 46 04 10 27 00 00 91 01 08 00", "C0 03 03 6A 80 90 00"),
+            ("FF C2 00 01 03 95 02 30 00", "6A 80"),
+            ("FF C2 00 01 02 99 00 00", "C0 03 01 6A 81 90 00"),
+            ("FF C2 00 02 04 8F 02 04 03 00", "C0 03 01 6A 80 90 00"),
+            ("FF C2 01 00 02 81 00 00", "6B 00"),
+            ("FF C2 00 00", "67 00"),
+            ("FF C2 00 00 02 82 00 00", done + "90 00"),
+            ("FF B0 00 00 10", page),
+            ("FF FE 01 00 02 30 00 00", page),  # without a session, too
+            ("FF FE 01 05 02 30 00 00", page),
+            ("FF FE 00 00 02 30 00 00", "6A 81"),  # it has no APDUs
+            ("FF FE 03 00 02 30 00 00", "6B 00"),
+            ("FF FE 01 09 02 30 00 00", "6B 00"),
+            ("FF FE 01 00", "67 00"),
+            ("FF C2 00 00 02 81 00 00", done + "90 00"),
+        ])
+        card.reconnect(initialization=RESET)
+        rows(card, [("FF C2 00 01 04 95 02 30 00 00", "C0 03 01 69 85 90 00"), ("FF B0 00 00 10", page)])
+
+
 @case("an APDU card: its UID, its APDUs in the transparent session, nothing of storage cards")
 def apdu_card():
     with Neo("iso:pboc-cl,balance=6850") as r, r.connect() as card:
@@ -617,6 +782,14 @@ def reader_commands():
             data = h(dangerous)
             same(dangerous, control("FF 70 0A CD %02X %s 00" % (len(data), dangerous)), "69 82")
             fails(SCARD_E_UNSUPPORTED_FEATURE, card.control, ESCAPE, data)
+        for harmless in ("29 00", "29 01 00", "29 01 01", "29 04", "29 06", "12 01", "09 00", "09 01", "09 02", "09 20",
+                         "0A 02 FF 00", "0B 01 01", "0B 02 00"):
+            data = h(harmless)
+            answer = card.control(ESCAPE, h("FF 70 0A CD 00 00 %02X %s 00 00" % (len(data), harmless)))
+            same(harmless, answer[-2:], h("90 00"))
+            same("the same by SCardControl", card.control(ESCAPE_3500, data), answer[:-2])
+        same("not cached", control("FF 70 0A CD 03 29 01 07 00"), "69 85")
+        same("nothing", control("FF 70 0A CD"), "67 00")
         for apdu, frames in [
             ("FF 00 40 0F 04 01 01 01 00", [command("0A 02", "FF 04")]),
             ("FF 00 40 0D 04 01 01 01 00", [command("0A 02", "FF 03")]),
@@ -624,6 +797,10 @@ def reader_commands():
             ("FF 00 40 0C 04 01 01 02 01", [command("0A 02", "FF 00"), command("0B 01", "02")]),
         ]:
             same(apdu, [f[:-2] for f in r.frames(lambda: same(apdu, control(apdu), "90 00"))], frames)
+        for apdu, answer in [("FF 00 40 0F 03 01 01 01", "67 00"), ("FF 00 40 0F 04 01 01 01 04", "6A 80"),
+                             ("FF 00 41 0F 04 01 01 01 00", "6B 00"), ("FF 00 48 01 00", "6B 00"),
+                             ("FF 00 48 00", "67 00"), ("FF 00 52 00 01 00", "67 00")]:
+            same(apdu, control(apdu), answer)
         same("a sound for each card", control("FF 00 52 FF 00"), "6A 81")
         same("none", control("FF 00 52 00 00"), "90 00")
         same("keys", control("FF 82 00 00 06 FF FF FF FF FF FF"), "90 00")

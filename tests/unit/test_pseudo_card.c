@@ -1128,6 +1128,33 @@ static void the_field_is_the_clients(void **state)
     expect("FF 86 00 00 05 01 00 04 60 00", "9000");
 }
 
+/* What was halted in a session is selected at its end, so that what comes then finds it. */
+static void a_frame_without_an_answer_is_made_good_at_the_end(void **state)
+{
+    static const struct {
+        const char *frame;
+        enum result result;
+        size_t answer;
+        unsigned reselected;
+    } rows[] = {
+        {"FF C2 00 01 04 95 02 30 04 00", R_SUCCESS, 16, 0}, {"FF C2 00 01 04 93 02 50 00 00", R_SUCCESS, 0, 1},
+        {"FF C2 00 01 04 95 02 30 FF 00", R_SUCCESS, 1, 1},  {"FF C2 00 01 04 95 02 30 FF 00", R_NO_CARD, 0, 1},
+        {"FF C2 00 01 04 95 02 30 FF 00", R_CARD, 0, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < LEN(rows); i++) {
+        setup(NULL);
+        expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
+        card.answer_len = rows[i].answer;
+        if (rows[i].result != R_SUCCESS)
+            fault(ON_EXCHANGE, rows[i].result, true);
+        assert_int_equal(send(rows[i].frame), R_SUCCESS);
+        expect("FF C2 00 00 02 82 00 00", "C003009000 9000");
+        assert_int_equal(card.calls[ON_RESELECT], rows[i].reselected);
+    }
+}
+
 static void a_switch_selects(void **state)
 {
     (void)state;
@@ -1294,6 +1321,7 @@ int main(void)
         CASE(parameters_are_told_and_the_waiting_time_is_the_clients),
         CASE(parameters_that_nobody_knows_are_not_made_up),
         CASE(the_field_is_the_clients),
+        CASE(a_frame_without_an_answer_is_made_good_at_the_end),
         CASE(a_switch_selects),
         CASE(a_frame_in_an_envelope_needs_no_session),
         CASE(lamps_and_buzzer),
