@@ -5,19 +5,26 @@
  *
  *   bare aet63 N          N short APDUs to the card of the first AET63, by libusb's plain calls: one control transfer, then
  *                         interrupt packets up to the end of the answer
+ *   bare ccid N           N short APDUs to the card of the benchmark's CCID reader: one bulk transfer each way
+ *   bare vpcd PORT N      N short APDUs to a card that connects to this TCP port, as to vpcd
+ *   bare hid N            N short APDUs to the card of a ViVOpay reader on USB-HID: one report each way
  *   bare neo TTY N        N short APDUs to the card of a ViVOpay reader on a serial line: one write, poll and read until the
  *                         answer is complete
  *
  * The messages are put together here by hand, from the protocol's description: nothing is shared with the driver.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libusb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -129,6 +136,86 @@ static int run_aet63(char **argv)
     return 0;
 }
 
+/* ---- CCID ---------------------------------------------------------------------------------------------------------- */
+
+struct ccid {
+    libusb_device_handle *handle;
+    uint8_t sequence;
+};
+
+/* One message with n bytes of data and its answer, whose bStatus must tell of no failure. */
+static void ccid_exchange(struct ccid *c, uint8_t type, const uint8_t *data, uint8_t n)
+{
+    uint8_t message[64] = {type, n, 0, 0, 0, 0, c->sequence++}, answer[271];
+    int moved = 0;
+
+    memcpy(message + 10, data, n);
+    if (libusb_bulk_transfer(c->handle, 0x01, message, 10 + n, &moved, WAIT_MS) != 0)
+        die("the command did not leave");
+    if (libusb_bulk_transfer(c->handle, 0x82, answer, sizeof answer, &moved, WAIT_MS) != 0 || moved < 10 ||
+        (answer[7] & 0xC0) != 0)
+        die("no answer");
+}
+
+static void ccid_select(void *arg)
+{
+    static const uint8_t select[] = {0x00, 0xA4, 0x00, 0x00, 0x00};
+
+    ccid_exchange(arg, 0x6F, select, sizeof select);
+}
+
+static int run_ccid(char **argv)
+{
+    struct ccid c = {NULL, 0};
+
+    if (libusb_init(NULL) != 0 || !(c.handle = libusb_open_device_with_vid_pid(NULL, 0x08E6, 0x3437)))
+        die("no CCID reader");
+    if (libusb_claim_interface(c.handle, 0) != 0)
+        die("the CCID reader is in use");
+    ccid_exchange(&c, 0x62, (const uint8_t *)"", 0);
+    measure(ccid_select, &c, argv[0]);
+    libusb_close(c.handle);
+    libusb_exit(NULL);
+    return 0;
+}
+
+/* ---- vpcd ---------------------------------------------------------------------------------------------------------- */
+
+static void vpcd_select(void *arg)
+{
+    static const uint8_t select[] = {0, 5, 0x00, 0xA4, 0x00, 0x00, 0x00};
+    uint8_t answer[4];
+    int fd = *(int *)arg;
+    size_t used = 0;
+
+    if (write(fd, select, sizeof select) != sizeof select)
+        die("the command did not leave");
+    while (used < sizeof answer) {
+        ssize_t k = read(fd, answer + used, sizeof answer - used);
+
+        if (k <= 0)
+            die("no answer");
+        used += (size_t)k;
+    }
+}
+
+static int run_vpcd(char **argv)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[0])),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1, fd;
+
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) != 0 || listen(listener, 1) != 0)
+        die("the port is taken");
+    fd = accept(listener, NULL, NULL);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    measure(vpcd_select, &fd, argv[1]);
+    close(fd);
+    close(listener);
+    return 0;
+}
+
 /* ---- ViVOpay on a serial line -------------------------------------------------------------------------------------- */
 
 static const uint8_t neo_header[] = {'V', 'i', 'V', 'O', 't', 'e', 'c', 'h', '2', 0};
@@ -146,11 +233,9 @@ static uint16_t neo_crc(const uint8_t *p, size_t n)
     return crc;
 }
 
-/* One command of the pass-through family and its answer, which must be status 00. */
-static void neo_exchange(int fd, uint8_t sub, const uint8_t *data, uint8_t n)
+/* One command of the pass-through family; returns its length. */
+static size_t neo_frame(uint8_t *frame, uint8_t sub, const uint8_t *data, uint8_t n)
 {
-    uint8_t frame[64], answer[600];
-    size_t used = 0, want = 16;
     uint16_t crc;
 
     memcpy(frame, neo_header, sizeof neo_header);
@@ -162,7 +247,16 @@ static void neo_exchange(int fd, uint8_t sub, const uint8_t *data, uint8_t n)
     crc = neo_crc(frame, 14u + n);
     frame[14 + n] = (uint8_t)(crc >> 8);
     frame[15 + n] = (uint8_t)crc;
-    if (write(fd, frame, 16u + n) != 16 + n)
+    return 16u + n;
+}
+
+/* That command and its answer, which must be status 00. */
+static void neo_exchange(int fd, uint8_t sub, const uint8_t *data, uint8_t n)
+{
+    uint8_t frame[64], answer[600];
+    size_t used = 0, want = 16, len = neo_frame(frame, sub, data, n);
+
+    if (write(fd, frame, len) != (ssize_t)len)
         die("the command did not leave");
     while (used < want) {
         struct pollfd p = {.fd = fd, .events = POLLIN};
@@ -207,12 +301,60 @@ static int run_neo(char **argv)
     return 0;
 }
 
+/* ---- ViVOpay on USB-HID ------------------------------------------------------------------------------------------ */
+
+enum { NEO_VENDOR = 0x0ACD, NEO_PRODUCT = 0x3530, REPORT = 64, WHOLE = 1 };
+
+static void hid_exchange(libusb_device_handle *h, uint8_t sub, const uint8_t *data, uint8_t n)
+{
+    uint8_t report[REPORT] = {WHOLE}, answer[REPORT];
+    int moved = 0;
+
+    (void)neo_frame(report + 1, sub, data, n);
+    if (libusb_interrupt_transfer(h, 0x02, report, REPORT, &moved, WAIT_MS) != 0)
+        die("the command did not leave");
+    if (libusb_interrupt_transfer(h, EP_IN, answer, REPORT, &moved, WAIT_MS) != 0 || moved < 17 || answer[0] != WHOLE ||
+        answer[12] != 0)
+        die("no answer, or the reader refused a command");
+}
+
+static void hid_select(void *arg)
+{
+    static const uint8_t select[] = {0x00, 0xA4, 0x00, 0x00};
+
+    hid_exchange(arg, 0x03, select, sizeof select);
+}
+
+static int run_hid(char **argv)
+{
+    static const uint8_t start[] = {1}, poll_1s[] = {1, 0};
+    libusb_device_handle *h = NULL;
+
+    if (libusb_init(NULL) != 0 || !(h = libusb_open_device_with_vid_pid(NULL, NEO_VENDOR, NEO_PRODUCT)))
+        die("no ViVOpay reader");
+    libusb_set_auto_detach_kernel_driver(h, 1);
+    if (libusb_claim_interface(h, 0) != 0)
+        die("the ViVOpay reader is in use");
+    hid_exchange(h, 0x01, start, sizeof start);
+    hid_exchange(h, 0x02, poll_1s, sizeof poll_1s);
+    measure(hid_select, h, argv[0]);
+    libusb_close(h);
+    libusb_exit(NULL);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "aet63") == 0)
         return run_aet63(argv + 2);
     if (argc == 4 && strcmp(argv[1], "neo") == 0)
         return run_neo(argv + 2);
-    fputs("usage: bare aet63 N | bare neo TTY N\n", stderr);
+    if (argc == 3 && strcmp(argv[1], "hid") == 0)
+        return run_hid(argv + 2);
+    if (argc == 3 && strcmp(argv[1], "ccid") == 0)
+        return run_ccid(argv + 2);
+    if (argc == 4 && strcmp(argv[1], "vpcd") == 0)
+        return run_vpcd(argv + 2);
+    fputs("usage: bare aet63 N | bare hid N | bare ccid N | bare vpcd PORT N | bare neo TTY N\n", stderr);
     return 2;
 }

@@ -3,7 +3,10 @@
 ## The benchmark; included by Makefile.am.
 
 # make bench prints one table of figures (doc/BENCHMARK.md holds one); BENCH=quick takes a minute instead of five.
-bench_programs = tests/bench/null_handler.so tests/bench/client tests/bench/bare
+bench_programs = tests/bench/null_handler.so tests/bench/client tests/bench/bare tests/bench/vicc
+if ENABLE_TESTS
+bench_programs += tests/bench/purse-sim-ccid
+endif
 EXTRA_PROGRAMS = $(bench_programs)
 CLEANFILES += $(bench_programs)
 EXTRA_DIST += tests/bench/bench.py
@@ -18,6 +21,13 @@ tests_bench_client_LDADD = $(PCSCLITE_LIBS)
 tests_bench_bare_CPPFLAGS = -D_GNU_SOURCE $(LIBUSB_CFLAGS)
 tests_bench_bare_SOURCES = tests/bench/bare.c
 tests_bench_bare_LDADD = $(LIBUSB_LIBS)
+tests_bench_vicc_CPPFLAGS = -D_GNU_SOURCE
+tests_bench_vicc_SOURCES = tests/bench/vicc.c
+tests_bench_vicc_LDADD =
+# The simulator with one reader more, for libccid.
+tests_bench_purse_sim_ccid_CPPFLAGS = $(model_cppflags) -DSIM_EXTRA_MODEL=sim_ccid
+tests_bench_purse_sim_ccid_SOURCES = tests/sim/sim_main.c tests/sim/sim_models.c tests/bench/ccid_model.c
+tests_bench_purse_sim_ccid_LDADD = libsim.a $(UMOCKDEV_LIBS)
 
 bench: all $(bench_programs)
 	@test -x tests/sim/purse-sim || { \

@@ -60,6 +60,7 @@ def unshare():
 
 class Rig:
     current = None
+    simulator = "/tests/sim/purse-sim"
 
     def __init__(self, *readers, settings="", env=None, debug="--debug", runner=None, wait=None, serial=None):
         """readers: as purse-sim takes them. settings: text of ifd-purse.conf. serial: the readers on serial ports that
@@ -104,7 +105,7 @@ class Rig:
         self.prepare()
         ready, ready_w = os.pipe()
         env = {k: v for k, v in os.environ.items() if not k.startswith("IFD_PURSE_")}
-        env.update(RIG=base, RIG_SIM=build + "/tests/sim/purse-sim", RIG_READY=str(ready_w), RIG_DEBUG=self.debug,
+        env.update(RIG=base, RIG_SIM=build + self.simulator, RIG_READY=str(ready_w), RIG_DEBUG=self.debug,
                    IFD_PURSE_CONF=base + "/ifd-purse.conf", PATH=env.get("PATH", "") + ":/usr/sbin:/sbin")
         if self.runner:
             env["RUNNER"] = self.runner

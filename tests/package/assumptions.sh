@@ -41,7 +41,7 @@ for family in A:aet63 V:vivo; do
     done
     verdict "every row $letter that the driver's log names is there and quotes the line" "$wrong"
 
-    quoted=$(grep -o "against assumption $letter[0-9]*" "$doc" | grep -o '[0-9]*$' | sed 's/^0//' | sort -u)
+    quoted=$(grep -o "against assumption ${letter}[0-9]*" "$doc" | grep -o '[0-9]*$' | sed 's/^0//' | sort -u)
     wrong=
     for n in $quoted; do
         printf '%s\n' "$named" | grep -qx "$n" || wrong="$wrong $letter$n"
