@@ -14,6 +14,7 @@ fuzz_sources = \
 	tests/fuzz/fuzz_iso15693.c \
 	tests/fuzz/fuzz_poll.c \
 	tests/fuzz/fuzz_pseudo.c \
+	tests/fuzz/fuzz_reader.c \
 	tests/fuzz/fuzz_settings.c \
 	tests/fuzz/fuzz_t1.c \
 	tests/fuzz/fuzz_tlv.c \

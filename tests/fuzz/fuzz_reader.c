@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later
+ *
+ * Fuzzes the whole handler between two sides of which neither is trusted: a client that calls the IFDH functions with
+ * anything, and a reader that answers anything. Under the driver stands a transport of this file in place of libusb and
+ * libserialport; the input says which reader it is, what the client does, and what comes back for each command: an
+ * obedient answer, one with any status and data, raw bytes, nothing, an event in front of it. It has no clock of its
+ * own: nothing to hand over is a time-out at once, and every wait of the settings is a millisecond.
+ *
+ * What must hold: each call ends, with a code that pcscd knows; no answer is longer than its buffer, and none comes
+ * with an error; a plain APDU goes out once, and once more only for each proof (NAK, status 04) that the reader gave;
+ * after close nothing is left.
+ */
+#include <ifdhandler.h>
+#include <reader.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <winscard.h>
+
+#include "aet63/frame.h"
+#include "reader/reader.h"
+#include "transport/serial.h"
+#include "transport/usb.h"
+#include "vivopay/frame.h"
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+RESPONSECODE ifd_poll(DWORD Lun, int timeout);
+
+enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64 };
+enum { AET63, HID, SERIAL, KINDS };
+
+static const char *const serial_names[] = {
+    "/dev/ttyFUZZ",
+    "/dev/ttyFUZZ:slots=cl.icc.sam1:baud=9600",
+    "/dev/ttyFUZZ:crc_order=msb:felica=on:sak_probe=on:presence_check=rnak:prefer=mifare",
+    "/dev/ttyFUZZ:iso15693=on:escape=all:contactless_t0=on",
+};
+
+static struct {
+    const uint8_t *in; /* what is left of the input */
+    size_t left;
+    unsigned kind;
+    uint8_t card; /* type in the field, or the state of the contacts */
+    bool obedient;
+    struct transport t;
+    uint8_t queue[QUEUE];
+    size_t head, tail;
+    struct vivo_assembly assembly;
+    struct vivo_decoder decoder;
+    struct aet63_decoder text;
+    unsigned frames; /* in all; the reader falls silent behind FRAMES_MAX */
+    unsigned apdus, proofs;
+    bool stop;
+} fake;
+
+static void check(int ok)
+{
+    if (!ok)
+        abort();
+}
+
+static uint8_t next(void)
+{
+    if (fake.left == 0)
+        return 0;
+    fake.left--;
+    return *fake.in++;
+}
+
+/* Up to n bytes of the input. */
+static size_t take(uint8_t *out, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n && fake.left > 0; i++)
+        out[i] = next();
+    return i;
+}
+
+/* ---- what the reader says ---- */
+
+static void say(const uint8_t *p, size_t n)
+{
+    if (n > QUEUE - fake.tail)
+        return;
+    memcpy(fake.queue + fake.tail, p, n);
+    fake.tail += n;
+}
+
+static void say_vivo(uint8_t command, uint8_t status, const uint8_t *p, size_t n)
+{
+    uint8_t frame[VIVO_FRAME_MAX], report[VIVO_REPORT_SIZE];
+    size_t at = 0, len = vivo_encode(command, status, p, n, NULL, 0, VIVO_MSB_FIRST, frame, sizeof frame);
+
+    fake.proofs += status == 0x04;
+    if (fake.kind == SERIAL)
+        say(frame, len);
+    else
+        while (vivo_next_report(frame, len, &at, report))
+            say(report, sizeof report);
+}
+
+static void say_aet63(uint8_t sw1, uint8_t sw2, const uint8_t *p, size_t n)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    uint8_t raw[600], text[1300], sum = 0;
+    size_t len = 0, at = 0;
+
+    raw[len++] = AET63_HEADER;
+    raw[len++] = sw1;
+    raw[len++] = sw2;
+    if (n >= 255)
+        raw[len++] = 255;
+    if (n >= 255)
+        raw[len++] = (uint8_t)(n >> 8);
+    raw[len++] = (uint8_t)n;
+    memcpy(raw + len, p, n);
+    len += n;
+    text[at++] = AET63_STX;
+    for (size_t i = 0; i <= len; i++) {
+        raw[len] = sum;
+        text[at++] = (uint8_t)digits[raw[i] >> 4];
+        text[at++] = (uint8_t)digits[raw[i] & 15];
+        sum ^= raw[i];
+    }
+    text[at++] = AET63_ETX;
+    say(text, at);
+}
+
+/* A T=1 card that is content with everything. */
+static void obey_block(const uint8_t *block, size_t n)
+{
+    uint8_t out[260] = {0, (uint8_t)(n > 1 ? block[1] & 0x40 : 0), 2, 0x90, 0x00};
+    size_t len = 5;
+
+    if (n > 4 && block[1] >= 0xC0) {
+        len = 3u + block[2] < n ? 3u + block[2] : n;
+        memcpy(out, block, len);
+        out[1] |= 0x20;
+    }
+    out[len] = 0;
+    for (size_t i = 0; i < len; i++)
+        out[len] ^= out[i];
+    say_aet63(0x90, 0, out, len + 1);
+}
+
+static void obey_aet63(uint8_t instruction, const uint8_t *data, size_t n)
+{
+    static const uint8_t t0[] = {0x3B, 0x02, 0x14, 0x50}, t1[] = {0x3B, 0x80, 0x01, 0x81};
+    uint8_t status[16] = "AET63-0.67\xFF\xFF\x30";
+
+    switch (instruction) {
+    case 0x01:
+        status[15] = fake.card & 3;
+        say_aet63(0x90, 0, status, sizeof status);
+        return;
+    case 0x80:
+    case 0x88:
+        say_aet63(0x90, fake.card >> 2 & 1, fake.card & 4 ? t1 : t0, 4);
+        return;
+    case 0xA1:
+    case 0xB1:
+        obey_block(data, n);
+        return;
+    default:
+        say_aet63(0x90, 0, (const uint8_t *)"\x90\x00", instruction >= 0xA0 ? 2 : 0);
+    }
+}
+
+static void obey_vivo(uint8_t command, uint8_t sub)
+{
+    static const uint8_t atr[] = {0x3B, 0x80, 0x80, 0x01, 0x01};
+    uint8_t poll[] = {fake.card, 0x11, 0x22, 0x33, 0x44};
+
+    if (command == 0x29)
+        say_vivo(command, 0, (const uint8_t *)"VP3300", 6);
+    else if (command == 0x2C && (sub == 0x02 || sub == 0x0C || sub == 0x0E))
+        say_vivo(command, 0, poll, fake.card ? sizeof poll : 0);
+    else if (command == 0x2C && sub == 0x12)
+        say_vivo(command, 0, atr, sizeof atr);
+    else if (command == 0x2C && (sub == 0x03 || sub == 0x13))
+        say_vivo(command, 0, (const uint8_t *)"\x90\x00", 2);
+    else
+        say_vivo(command, 0, NULL, 0);
+}
+
+/* One command came: what it is answered is the input's choice. */
+static void answer(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
+{
+    bool aet63 = fake.kind == AET63;
+    uint8_t what = fake.obedient || fake.left == 0 ? 0 : next(), some[512];
+    size_t len;
+
+    if (++fake.frames > FRAMES_MAX)
+        return;
+    if (aet63 ? (command & 0xEF) == 0xA0 : command == 0x2C && (sub == 0x03 || sub == 0x13))
+        fake.apdus++;
+    switch (what % 8) {
+    case 0:
+        break;
+    case 1: /* nothing */
+        return;
+    case 2: /* raw bytes; who knows what they prove */
+        len = take(some, next());
+        say(some, len);
+        fake.proofs += FRAMES_MAX;
+        return;
+    case 3: /* any status, any data */
+    case 4:
+        some[0] = next();
+        some[1] = next();
+        len = take(some + 2, what >> 3 == 31 ? 500 : what >> 3);
+        if (aet63)
+            say_aet63(some[0], some[1], some + 2, len);
+        else
+            say_vivo(what & 4 ? command : some[1], some[0], some + 2, len);
+        return;
+    case 5: /* done, any data */
+        len = take(some, next());
+        if (aet63)
+            say_aet63(0x90, 0, some, len);
+        else
+            say_vivo(command, 0, some, len);
+        return;
+    case 6: /* an event, or the boot frame, in front of the answer */
+        if (aet63)
+            say_aet63(0xFF, (what >> 3) & 3, (const uint8_t *)"\x12", (what >> 5) & 1);
+        else
+            say_vivo(0x14, 0x01, NULL, 0);
+        break;
+    default: /* refused: not executed */
+        fake.proofs++;
+        if (aet63)
+            say((const uint8_t *)"\x05\x05", 2);
+        else
+            say_vivo(command, what & 8 ? 0x04 : 0x0A, NULL, 0);
+        return;
+    }
+    if (aet63)
+        obey_aet63(command, data, n);
+    else
+        obey_vivo(command, sub);
+}
+
+/* ---- the transport ---- */
+
+static void hear_aet63(const uint8_t *p, size_t n)
+{
+    struct aet63_command c;
+
+    while (n > 0) {
+        enum aet63_input in = aet63_decode(&fake.text, &p, &n);
+
+        if (in == AET63_RAW) {
+            check(aet63_parse_command(fake.text.raw, fake.text.raw_len, &c) == R_SUCCESS);
+            answer(c.instruction, 0, c.data, c.n);
+        }
+        check(in != AET63_BROKEN);
+    }
+}
+
+static void hear_vivo(const uint8_t *p, size_t n)
+{
+    struct vivo_frame f;
+
+    vivo_decoder_reset(&fake.decoder);
+    check(vivo_decode(&fake.decoder, &p, &n, &f) == VIVO_FRAME); /* no broken frame ever leaves the driver */
+    answer(f.command, f.status, f.data, f.n);
+}
+
+static enum result fake_write(struct transport *t, const uint8_t *data, size_t n, deadline_t until)
+{
+    (void)t;
+    (void)until;
+    if (fake.stop)
+        return R_CANCELLED;
+    if (fake.kind == AET63)
+        hear_aet63(data, n);
+    else if (fake.kind == SERIAL)
+        hear_vivo(data, n);
+    else if (vivo_assemble(&fake.assembly, data, n))
+        hear_vivo(fake.assembly.bytes, fake.assembly.len);
+    return R_SUCCESS;
+}
+
+static enum result fake_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe,
+                             deadline_t until)
+{
+    size_t now = fake.tail - fake.head, most = fake.kind == SERIAL ? cap : CHUNK;
+
+    (void)t;
+    (void)until;
+    *pipe = 0;
+    if (fake.stop)
+        return R_CANCELLED;
+    if (now == 0) {
+        fake.head = fake.tail = 0;
+        return R_TIMEOUT;
+    }
+    *n = now < most ? now : most;
+    memcpy(chunk, fake.queue + fake.head, *n);
+    fake.head += *n;
+    return R_SUCCESS;
+}
+
+static bool fake_pending(struct transport *t)
+{
+    (void)t;
+    return fake.head < fake.tail;
+}
+
+static void fake_cancel(struct transport *t)
+{
+    (void)t;
+    fake.stop = true;
+}
+
+static enum result fake_reset(struct transport *t)
+{
+    (void)t;
+    fake.head = fake.tail = 0;
+    return next() & 1 ? R_SUCCESS : R_GONE;
+}
+
+static void fake_close(struct transport *t)
+{
+    (void)t;
+    fake.head = fake.tail = 0;
+}
+
+static const struct transport_ops usb_ops = {fake_write, fake_read, fake_pending, fake_cancel, fake_reset, fake_close};
+static const struct transport_ops serial_ops = {fake_write, fake_read, NULL, fake_cancel, fake_reset, fake_close};
+
+static enum result open_fake(struct transport **out, const struct transport_ops *ops)
+{
+    fake.t = (struct transport){.ops = ops};
+    fake.head = fake.tail = 0;
+    *out = &fake.t;
+    return R_SUCCESS;
+}
+
+enum result usb_open(struct transport **out, const struct usb_open_options *o)
+{
+    (void)o;
+    return open_fake(out, &usb_ops);
+}
+
+enum result usb_read_facts(const struct usb_address *a, struct transport_facts *facts, struct log *log)
+{
+    (void)log;
+    *facts = (struct transport_facts){.vid = a->vid, .pid = a->pid, .serial = "F1"};
+    return R_SUCCESS;
+}
+
+enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t cap, size_t *n, deadline_t until)
+{
+    (void)t;
+    (void)until;
+    *n = fake.obedient ? 0 : take(buf, next() < cap ? 60 : 0);
+    return R_SUCCESS;
+}
+
+enum result serial_open(struct transport **out, const char *path, unsigned baud, struct log *log)
+{
+    (void)path;
+    (void)baud;
+    (void)log;
+    return open_fake(out, &serial_ops);
+}
+
+enum result serial_set_baud(struct transport *t, unsigned baud)
+{
+    (void)t;
+    (void)baud;
+    fake.head = fake.tail = 0;
+    return R_SUCCESS;
+}
+
+bool serial_node_exists(const char *path)
+{
+    (void)path;
+    return true;
+}
+
+/* ---- the client ---- */
+
+static void check_code(RESPONSECODE rc)
+{
+    check(rc == IFD_SUCCESS || (rc >= IFD_ERROR_TAG && rc <= IFD_ERROR_INSUFFICIENT_BUFFER));
+}
+
+/* An APDU: its beginning from the table, or all of it from the input. */
+static size_t command(uint8_t *out, size_t cap)
+{
+    static const char *const begins[] = {
+        "\xFF\xCA\x00\x00\x00",     "\xFF\x82\x00\x00\x06",     "\xFF\x86\x00\x00\x05\x01\x00", "\xFF\xB0\x00\x04\x10",
+        "\xFF\xD6\x00\x04\x10",     "\xFF\xD7\x00\x04\x05",     "\xFF\xC2\x00\x01",             "\xFF\xC2\x00\x00",
+        "\xFF\xF5\x2C\x0A",         "\xFF\xF6\x20\x00\x01",     "\xFF\xF6\x01\x00",             "\xFF\x30\x00",
+        "\xFF\x70\x0A\xCD\x00\x00", "\xFF\x70\x07\x2F\x00\x00", "\xFF\xEF",                     "\xFF\xC2\x00\x02",
+    };
+    static const size_t lengths[] = {5, 5, 7, 5, 5, 5, 4, 4, 4, 5, 4, 3, 6, 6, 2, 4};
+    uint8_t what = next();
+    size_t n = 0;
+
+    if (what & 0x80) {
+        n = lengths[what & 15];
+        memcpy(out, begins[what & 15], n);
+        what = next() & 31;
+    }
+    return n + take(out + n, what < cap - n ? what : cap - n);
+}
+
+static void transmit(DWORD lun)
+{
+    static SCARD_IO_HEADER receive;
+    SCARD_IO_HEADER send = {.Protocol = next() % 3, .Length = sizeof send};
+    uint8_t apdu[300];
+    DWORD cap = next() * 2u, len = cap;
+    size_t n = command(apdu, sizeof apdu);
+    uint8_t *tx = malloc(n > 0 ? n : 1), *rx = malloc(cap > 0 ? cap : 1);
+    RESPONSECODE rc;
+
+    check(tx && rx);
+    memcpy(tx, apdu, n);
+    fake.apdus = fake.proofs = 0;
+    rc = IFDHTransmitToICC(lun, send, tx, n, rx, &len, &receive);
+    check_code(rc);
+    check(len <= cap && (rc == IFD_SUCCESS ? len >= 2 : len == 0));
+    check(n == 0 || tx[0] == 0xFF || fake.card & 4 || fake.apdus <= 1 + fake.proofs); /* in T=1, blocks; see fuzz_t1 */
+    free(tx);
+    free(rx);
+}
+
+static void control(DWORD lun)
+{
+    static const DWORD codes[] = {SCARD_CTL_CODE(1), SCARD_CTL_CODE(3400), SCARD_CTL_CODE(3500), SCARD_CTL_CODE(2048)};
+    uint8_t apdu[300], what = next();
+    DWORD cap = next(), len = 1;
+    size_t n = command(apdu, sizeof apdu);
+    uint8_t *rx = malloc(cap > 0 ? cap : 1);
+    RESPONSECODE rc;
+
+    check(rx != NULL);
+    rc = IFDHControl(lun, what & 0x80 ? what : codes[what % 4], apdu, n, rx, cap, &len);
+    check_code(rc);
+    check(len <= cap && (rc == IFD_SUCCESS || len == 0));
+    free(rx);
+}
+
+static void power(DWORD lun, DWORD action)
+{
+    uint8_t atr[MAX_ATR_SIZE];
+    DWORD len = 99;
+    RESPONSECODE rc = IFDHPowerICC(lun, action, atr, &len);
+
+    check_code(rc);
+    check(len <= sizeof atr && (rc == IFD_SUCCESS || len == 0));
+}
+
+static void attribute(DWORD lun)
+{
+    DWORD tag = (DWORD)next() << 16 | (DWORD)next() << 8 | next(), cap = next(), len = cap;
+    uint8_t *value = malloc(cap > 0 ? cap : 1);
+
+    check(value != NULL);
+    check_code(IFDHGetCapabilities(lun, tag, &len, value));
+    free(value);
+}
+
+static void one_call(DWORD lun)
+{
+    uint8_t what = next();
+
+    switch (what % 12) {
+    case 0:
+        check_code(IFDHICCPresence(lun));
+        return;
+    case 1:
+        (void)ifd_poll(lun, 1);
+        return;
+    case 2:
+        power(lun, IFD_POWER_UP + (what >> 4) % 4);
+        return;
+    case 3:
+        check_code(IFDHSetProtocolParameters(lun, 1 + (what >> 4) % 3, 0, 0, 0, 0));
+        return;
+    case 4:
+        control(lun);
+        return;
+    case 5:
+        attribute(lun);
+        return;
+    default:
+        transmit(lun);
+    }
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    static const char *const waits[] = {"APDU_CAP",    "POWER_CAP",   "READER_CAP",   "TFM_CAP",      "FRAME_GAP",
+                                        "COMMAND_WAIT", "RESET_WAIT",  "PING_WAIT",    "PRESENCE_RETRY", "REOPEN_MIN",
+                                        "REOPEN_MAX",  "OPEN_QUIET",  "OPEN_DRAIN",   "RESYNC_QUIET", "RF_OFF"};
+
+    (void)argc;
+    (void)argv;
+    for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
+        char name[40];
+
+        (void)snprintf(name, sizeof name, "IFD_PURSE_%s", waits[i]);
+        check(setenv(name, i < 4 ? "20" : "1", 1) == 0);
+    }
+    check(setenv("IFD_PURSE_CONF", "/dev/null", 1) == 0 && setenv("IFD_PURSE_POLL_TIME", "10", 1) == 0);
+    check(setenv("IFD_PURSE_LOG", "15", 1) == 0);
+    return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const usb_names[] = {"usb:072f/8002:libusb-1.0:1:9:0", "usb:0acd/3530:libusb-1.0:1:9:0"};
+    const char *name;
+    uint8_t how;
+
+    if (size < 4)
+        return 0;
+    memset(&fake, 0, sizeof fake);
+    fake.in = data;
+    fake.left = size;
+    how = next();
+    fake.kind = how % KINDS;
+    fake.card = next();
+    fake.obedient = !(how & 0x80);
+    name = fake.kind == SERIAL ? serial_names[how >> 3 & 3] : usb_names[fake.kind];
+    check(setenv("IFD_PURSE_SLOTS", how & 0x40 ? "card.sam" : "card", 1) == 0);
+    if (IFDHCreateChannelByName(0, (LPSTR)(uintptr_t)name) != IFD_SUCCESS)
+        return 0;
+    (void)IFDHICCPresence(0); /* as pcscd does when it begins to watch a slot */
+    (void)ifd_poll(0, 1);
+    (void)IFDHICCPresence(0);
+    power(0, IFD_POWER_UP);
+    (void)IFDHSetProtocolParameters(0, fake.card & 4 && fake.kind == AET63 ? 2 : 1, 0, 0, 0, 0);
+    fake.obedient = false;
+    for (unsigned calls = 0; fake.left > 0 && calls < CALLS_MAX; calls++)
+        one_call(0);
+    check(IFDHCloseChannel(0) == IFD_SUCCESS);
+    return 0;
+}
