@@ -17,7 +17,8 @@
 enum {
     MIFARE = 1U << STORAGE_MIFARE,
     BLOCKS = MIFARE | 1U << STORAGE_ULTRALIGHT | 1U << STORAGE_VICINITY,
-    ANY = ~0U & 0xFF
+    ANY = ~0U & 0xFF,
+    OBJECT_ROOM = 5 /* C0 03 nn SW1 SW2 */
 };
 
 /* What carries an operation out: one of the two functions; with neither, no reader has it yet. */
@@ -122,6 +123,22 @@ static void obey_le(const struct operation *op, enum le_rule rule, struct answer
     a->sw = n > 256 ? SW_LENGTH : (uint16_t)(SW_EXACT_LE | (n & 0xFF));
 }
 
+/* Is there room for the answer that tells what became of the operation? Asked before it is carried out, for afterwards
+ * it would be too late. */
+static bool has_room(const struct operation *op, size_t cap)
+{
+    return !op->objects || cap >= OBJECT_ROOM + 2;
+}
+
+/* What stands before an error's status word is told only if there is room; the status word always is. */
+static void drop_what_did_not_fit(struct answer *a)
+{
+    if (a->data.failed && a->sw != SW_DONE && a->sw != SW_END_OF_DATA) {
+        a->data.len = 0;
+        a->data.failed = false;
+    }
+}
+
 enum result pseudo_transmit(struct slot *slot, const uint8_t *command, size_t n, uint8_t *response, size_t cap,
                             size_t *len)
 {
@@ -134,10 +151,13 @@ enum result pseudo_transmit(struct slot *slot, const uint8_t *command, size_t n,
         return R_SPACE;
     a.data = wbuf_over(response, cap - 2);
     a.sw = pseudo_decode(command, n, &op);
+    if (a.sw == DECODED && !has_room(&op, cap))
+        return R_SPACE;
     if (a.sw == DECODED) {
         r = run(slot, &op, &a);
         if (r == R_SUCCESS && op.objects)
             put_into_objects(&a);
+        drop_what_did_not_fit(&a);
         if (r == R_SUCCESS && a.data.failed)
             r = R_SPACE;
         if (r != R_SUCCESS)

@@ -328,6 +328,8 @@ static enum result ask_trailer(struct vivo *v, unsigned slot, unsigned trailer, 
     struct vivo_frame f;
     enum result r = exchange(v, slot, &q, &f, deadline_in(v->reader.settings->reader_cap));
 
+    if (r == R_SUCCESS && f.n != MIFARE_BLOCK_SIZE && !vivo_is_encrypted(f.data, f.n))
+        (void)out_of_step(v, f.n, MIFARE_BLOCK_SIZE);
     *there = r != R_CARD && r != R_NO_CARD; /* a card that was taken away shows by either */
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }

@@ -837,6 +837,39 @@ static void a_batch_that_was_called_wrong_may_have_begun(void **state)
     }
 }
 
+static enum result send_with_room(const char *text, size_t room)
+{
+    uint8_t command[300];
+    size_t n = from_hex(text, command);
+
+    return pseudo_transmit(slot, command, n, response, room, &received);
+}
+
+/* A client with a small buffer must not be told "error" of what was done, nor "done" of what was not. */
+static void a_small_buffer_is_found_out_before_money_moves(void **state)
+{
+    (void)state;
+    for (size_t room = 0; room < 7; room++)
+        assert_int_equal(send_with_room("FF C2 00 03 0B A0 09 80 01 04 81 04 01 00 00 00", room), R_SPACE);
+    assert_int_equal(card.calls[ON_VALUE], 0);
+    assert_int_equal(value_of(4), 1000);
+    assert_int_equal(send_with_room("FF C2 00 03 0B A0 09 80 01 04 81 04 01 00 00 00", 7), R_SUCCESS);
+    assert_int_equal(value_of(4), 1001);
+    assert_int_equal(send_with_room("FF D7 00 04 05 02 00 00 00 01", 2), R_SUCCESS);
+    assert_int_equal(value_of(4), 1000);
+    for (size_t room = 2; room <= 4; room++) {
+        setup(NULL);
+        fault(ON_PURSE, R_CARD, true);
+        from_hex("04FC", card.error);
+        card.error_len = 2;
+        assert_int_equal(send_with_room("FF F5 2C 0A 07 31 04 04 01 00 00 00", room), R_SUCCESS);
+        assert_int_equal(received, room < 4 ? 2 : 4);
+        assert_memory_equal(response + received - 2, "\x64\x00", 2);
+    }
+    setup(NULL);
+    assert_int_equal(send_with_room("FF B0 00 06 10", 17), R_SPACE);
+}
+
 static void a_lost_batch_is_not_confirmed(void **state)
 {
     static const enum result losses[] = {R_TIMEOUT, R_COMM, R_PROTOCOL, R_NO_CARD};
@@ -1304,6 +1337,7 @@ int main(void)
         CASE(a_batch_that_fails_says_at_which_block),
         CASE(a_block_that_is_named_is_passed_on),
         CASE(a_batch_that_was_called_wrong_may_have_begun),
+        CASE(a_small_buffer_is_found_out_before_money_moves),
         CASE(a_lost_batch_is_not_confirmed),
         CASE(a_default_key_must_be_there),
         CASE(a_batch_is_checked_first),
