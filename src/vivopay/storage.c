@@ -105,8 +105,8 @@ static enum result exchange(struct vivo *v, unsigned slot, struct vivo_request *
     return r == R_NO_CARD ? R_PROTOCOL : r;
 }
 
-/* An answer of a length that its command has not is that of another command, for they do not tell which one they answer:
- * from here on each would be taken for the next one's. The link gets in step before the next command. */
+/* An answer of a length that its command has not is another command's, for answers do not tell what they answer: from
+ * here on each would be taken for the next one's. The link gets in step before the next command. */
 static enum result out_of_step(struct vivo *v, size_t n, size_t due)
 {
     log_fault(v->reader.log, "storage card: an answer of %zu bytes where %zu were due; not believed", n, due);
