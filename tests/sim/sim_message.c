@@ -201,7 +201,7 @@ void sim_message_out(struct sim_reader *r, const uint8_t *data, size_t n, bool w
             hit(w, w->pos, data[i], &k);
         w->pos++;
     }
-    if (mine && w->pos >= w->length)
+    if (mine && (whole || w->pos >= w->length))
         end_hit(w);
     if (k > 0)
         emit(arg, w->out, k);
