@@ -239,6 +239,15 @@ static bool any_flying(const struct usb *u)
     return flying;
 }
 
+/* A transfer that does not fly, or was never submitted, is not found: no harm. */
+static void cancel_all(struct usb *u)
+{
+    for (unsigned i = 0; i < u->in_count; i++)
+        libusb_cancel_transfer(u->in[i].transfer);
+    if (u->out.transfer)
+        libusb_cancel_transfer(u->out.transfer);
+}
+
 bool usb_stop_transfers(struct usb *u)
 {
     deadline_t until = deadline_in(USB_RETURN_WAIT);
@@ -246,16 +255,16 @@ bool usb_stop_transfers(struct usb *u)
 
     pthread_mutex_lock(&u->lock);
     u->stopping = true;
-    pthread_mutex_unlock(&u->lock);
-    /* A transfer that does not fly, or was never submitted, is not found: no harm. */
-    for (unsigned i = 0; i < u->in_count; i++)
-        libusb_cancel_transfer(u->in[i].transfer);
-    if (u->out.transfer)
-        libusb_cancel_transfer(u->out.transfer);
-    pthread_mutex_lock(&u->lock);
-    while (any_flying(u) && usb_wait(u, until))
-        ;
-    back = !any_flying(u);
+    do { /* again, for a cancel may fail, and nothing can be freed before all are back */
+        deadline_t again = deadline_min(until, deadline_in(USB_CANCEL_AGAIN));
+
+        pthread_mutex_unlock(&u->lock);
+        cancel_all(u);
+        pthread_mutex_lock(&u->lock);
+        while (any_flying(u) && usb_wait(u, again))
+            ;
+        back = !any_flying(u);
+    } while (!back && !deadline_passed(until));
     pthread_mutex_unlock(&u->lock);
     return back;
 }

@@ -26,7 +26,8 @@ enum {
     USB_EMPTY_MAX = 1000,     /* empty packets in a row after which a pipe counts as failed */
     USB_QUICK_FAILURES = 3,   /* failures without input in between that are announced at once */
     USB_FAILURE_PAUSE = 1000, /* milliseconds before each further one is announced */
-    USB_RETURN_WAIT = 1000    /* milliseconds within which a cancelled transfer has to come back */
+    USB_RETURN_WAIT = 1000,   /* milliseconds within which a cancelled transfer has to come back */
+    USB_CANCEL_AGAIN = 100    /* milliseconds after which one that has not is cancelled once more */
 };
 
 /* Chunks in the order of their arrival. Guarded by the owner's lock. */

@@ -277,8 +277,7 @@ static struct usb *new_usb(const struct usb_open_options *o)
         free(u);
         return NULL;
     }
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    ok = pthread_cond_init(&u->changed, &attr) == 0;
+    ok = pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0 && pthread_cond_init(&u->changed, &attr) == 0;
     pthread_condattr_destroy(&attr);
     if (!ok || pthread_mutex_init(&u->lock, NULL) != 0) {
         if (ok)
