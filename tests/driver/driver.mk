@@ -2,15 +2,17 @@
 ##
 ## The tests that load the built handler and call IFDH… directly; included by Makefile.am.
 
-# ---- the fault matrix: the built handler, called as pcscd calls it, under the simulated readers
+# ---- every call failed in turn; hostile input; secrets ----------------------------------------------------------------
 
-EXTRA_DIST += tests/driver/matrix.sh
 if ENABLE_TESTS
-check_PROGRAMS += tests/driver/matrix
-tests_driver_matrix_CPPFLAGS = -D_GNU_SOURCE $(PCSCLITE_CFLAGS)
-tests_driver_matrix_SOURCES = tests/driver/matrix.c tests/driver/matrix.h tests/driver/matrix_bed.c \
-	tests/driver/matrix_sessions.c
-# the handler finds pcscd's log in the program that loads it
-tests_driver_matrix_LDFLAGS = $(AM_LDFLAGS) -rdynamic
-tests_driver_matrix_LDADD = -ldl -lpthread
+nth_rig = tests/driver/nth_rig.c tests/driver/nth_rig.h
+# What takes the place of libraries' functions is to be seen by the driver, and is there before a sanitizer is.
+nth_ldflags = $(AM_LDFLAGS) -rdynamic
+check_LIBRARIES += libnth.a
+libnth_a_SOURCES = tests/driver/nth_calls.c tests/driver/nth_calls.h
+libnth_a_CFLAGS = -std=gnu11 $(WARN_CFLAGS) $(HARDEN_CFLAGS)
+driver_tests += tests/driver/nth_failure
+tests_driver_nth_failure_SOURCES = tests/driver/nth_failure.c $(nth_rig)
+tests_driver_nth_failure_LDFLAGS = $(nth_ldflags)
+tests_driver_nth_failure_LDADD = libnth.a -ldl
 endif
