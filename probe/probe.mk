@@ -12,4 +12,5 @@ ifd_purse_probe_SOURCES = \
 	probe/hostlog.c probe/hostlog.h \
 	probe/main.c \
 	probe/system.c probe/system.h
+ifd_purse_probe_LDFLAGS = $(AM_LDFLAGS) $(PIE_LDFLAGS)
 ifd_purse_probe_LDADD = libpurse.a $(driver_libs)
