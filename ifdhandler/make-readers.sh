@@ -4,8 +4,9 @@
 # Makes from the one list of readers what needs it:
 #   make-readers.sh readers.list VERSION PCSCD header            src/reader/readers_generated.h, on standard output
 #   make-readers.sh readers.list VERSION PCSCD template FILE.in  FILE, with the @NAMES@ of lists and of the build put in
-# A line of the list that is not as its head says ends the build: a reader that is silently left out of one of the
-# three files would be seen by udev but not by pcscd, or the other way round.
+# The templates are Info.plist, the udev rules and the AppStream metainfo. A line of the list that is not as its head says
+# ends the build: a reader that is silently left out of one of the files would be seen by udev but not by pcscd, or the
+# other way round.
 set -eu
 LC_ALL=C
 export LC_ALL
@@ -44,10 +45,11 @@ FNR == NR {
 /^@VENDORS@$/  { for (i = 0; i < n; i++) printf "\t\t<string>0x%s</string>\n", vid[i]; next }
 /^@PRODUCTS@$/ { for (i = 0; i < n; i++) printf "\t\t<string>0x%s</string>\n", pid[i]; next }
 /^@NAMES@$/    { for (i = 0; i < n; i++) printf "\t\t<string>%s</string>\n", name[i]; next }
+/^@MODALIASES@$/ { for (i = 0; i < n; i++) printf "    <modalias>usb:v%sp%sd*</modalias>\n", vid[i], pid[i]; next }
 /^@USB_RULES@$/ {
     for (i = 0; i < n; i++)
-        printf "# %s\nATTR{idVendor}==\"%s\", ATTR{idProduct}==\"%s\", GOTO=\"ifd_purse_group\"\n", name[i], tolower(vid[i]),
-               tolower(pid[i])
+        printf "# %s\nSUBSYSTEM==\"usb\", ATTR{idVendor}==\"%s\", ATTR{idProduct}==\"%s\", GOTO=\"ifd_purse_group\"\n",
+               name[i], tolower(vid[i]), tolower(pid[i])
     next
 }
 /^@HIDRAW_RULES@$/ {

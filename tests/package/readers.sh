@@ -26,10 +26,14 @@ else
     echo "FAIL Info.plist has the list's readers, the three arrays in step"
 fi
 
-rules=$(sed -n 's/^ATTR{idVendor}=="\(....\)", ATTR{idProduct}=="\(....\)".*/\1:\2/p' "$build/udev/92-ifd-purse.rules" |
-    tr a-f A-F)
+rules=$(sed -n 's/^SUBSYSTEM=="usb", ATTR{idVendor}=="\(....\)", ATTR{idProduct}=="\(....\)".*/\1:\2/p' \
+    "$build/udev/92-ifd-purse.rules" | tr a-f A-F)
 if [ "$rules" = "$ids" ]; then echo "PASS the udev rules have the list's readers"
 else echo "FAIL the udev rules have the list's readers: $rules"; fi
+
+modaliases=$(sed -n 's,^ *<modalias>usb:v\(....\)p\(....\)d\*</modalias>$,\1:\2,p' "$build"/metainfo/*.metainfo.xml)
+if [ "$modaliases" = "$ids" ]; then echo "PASS the AppStream metainfo has the list's readers"
+else echo "FAIL the AppStream metainfo has the list's readers: $modaliases"; fi
 
 header=$(sed -n 's/^ *{0x\(....\), 0x\(....\), .*/\1:\2/p' "$build/src/reader/readers_generated.h")
 if [ "$header" = "$ids" ]; then echo "PASS the driver's table has the list's readers"
