@@ -28,4 +28,9 @@ driver_tests += tests/driver/nth_failure
 tests_driver_nth_failure_SOURCES = tests/driver/nth_failure.c $(nth_rig)
 tests_driver_nth_failure_LDFLAGS = $(nth_ldflags)
 tests_driver_nth_failure_LDADD = libnth.a -ldl
+check_PROGRAMS += tests/driver/secrets
+tests_driver_secrets_SOURCES = tests/driver/secrets.c $(nth_rig)
+tests_driver_secrets_LDFLAGS = $(nth_ldflags)
+tests_driver_secrets_LDADD = libnth.a -ldl
 endif
+EXTRA_DIST += tests/driver/secrets.sh

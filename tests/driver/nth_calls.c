@@ -14,6 +14,7 @@
 #include <libserialport.h>
 #include <libusb.h>
 #include <link.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -214,14 +215,25 @@ static void *track(void *p, enum owner owner)
     return p;
 }
 
-static void forget(const void *p)
+static atomic_bool wipe_others;
+
+void nth_wipe_others(void)
 {
+    atomic_store(&wipe_others, true);
+}
+
+/* A block is given back. */
+static void forget(void *p)
+{
+    bool ours = false;
+
     if (!p)
         return;
     while (atomic_flag_test_and_set(&blocks_lock))
         ;
     for (size_t i = place(p), left = BLOCKS; left-- > 0 && blocks[i].at; i = (i + 1) % BLOCKS)
         if (blocks[i].at == p) {
+            ours = true;
             blocks[i].at = REMOVED;
             block_count[blocks[i].owner]--;
             if (--block_count[OTHERS] == 0)
@@ -229,6 +241,8 @@ static void forget(const void *p)
             break;
         }
     atomic_flag_clear(&blocks_lock);
+    if (!ours && atomic_load(&wipe_others))
+        explicit_bzero(p, malloc_usable_size(p));
 }
 
 unsigned long nth_blocks(bool driver_alone)
@@ -268,6 +282,16 @@ void *realloc(void *p, size_t n)
 
     if (memory_fails(K_realloc, owner))
         return NULL;
+    if (p && n > 0 && atomic_load(&wipe_others)) { /* the old place is wiped as after free() */
+        void *moved = track((REAL(malloc))(n), owner);
+        size_t had = malloc_usable_size(p);
+
+        if (moved) {
+            memcpy(moved, p, had < n ? had : n);
+            free(p);
+        }
+        return moved;
+    }
     forget(p);
     return track(REAL(realloc)(p, n), owner);
 }

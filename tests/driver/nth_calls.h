@@ -27,4 +27,8 @@ unsigned nth_count(size_t kind);
 /* Blocks of memory that the driver and its libraries (or the driver alone) asked for and nobody has freed. */
 unsigned long nth_blocks(bool driver_alone);
 
+/* From now on a block that somebody else frees (the simulator's preload library copies what goes through it) is wiped
+ * first, so that what is found in freed memory was left there by the driver or its libraries. */
+void nth_wipe_others(void);
+
 #endif

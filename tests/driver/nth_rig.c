@@ -123,6 +123,7 @@ int rig_enter(const char *simulator, const char *const *readers, char **argv)
         die("start", strerror(errno));
     snprintf(path, sizeof path, "%s/ctl", folder);
     setenv("PURSE_RIG_FOLDER", folder, 1);
+    setenv("LD_BIND_NOW", "1", 1); /* a function that is looked up at its first call leaves registers on the stack */
     out[n++] = program;
     out[n++] = "--ctl";
     out[n++] = path;
@@ -170,6 +171,7 @@ static const char *ask(const char *fmt, va_list ap)
     line[n++] = '\n';
     if (write(s, line, (size_t)n) != n)
         die("simulator", strerror(errno));
+    explicit_bzero(line, sizeof line); /* a test may look for what it had told */
     while (used == 0 || reply[used - 1] != '\n') {
         ssize_t k = read(s, reply + used, sizeof reply - used);
 
