@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * Every call that the driver makes of libusb, of libserialport, for memory, threads and descriptors fails in turn: the
- * first, the second ... of each function, over opening a reader, a session with its card, and closing. What has to hold:
+ * first, the second ... of each function, over opening a reader, a session with its card, and closing. It has to hold:
  *
  *   - nothing crashes, and no call of the driver's waits much longer than its cap
  *   - each call ends with a code of the interface; one that says success has the right answer
- *   - in the same opening, if there is one, a session works afterwards (not where the failure means that the reader is gone)
+ *   - in the same opening, if there is one, a session works afterwards (not where the failure told that the reader is
+ *     gone)
  *   - after closing, memory, descriptors and threads are what they were before
  *   - the next opening and session work
  *
@@ -70,9 +71,11 @@ static const struct target {
 enum { TARGET_COUNT = sizeof TARGETS / sizeof TARGETS[0] };
 
 /* A lost answer costs little, and what is not lost comes in time on a busy machine, too. */
-static const char SETTINGS[] = "apdu_cap = 5000\npower_cap = 6000\nreader_cap = 5000\nframe_gap = 400\nresync_quiet = 10\n"
-                               "open_quiet = 10\nopen_drain = 100\ncommand_wait = 1000\npresence_retry = 50\n";
-static const char VIVO_SETTINGS[] = "ping_wait = 500\npoll_time = 30\nbaud = 115200\nreopen_min = 10\nreopen_max = 50\n";
+static const char SETTINGS[] = "apdu_cap = 5000\npower_cap = 6000\nreader_cap = 5000\nframe_gap = 400\n"
+                               "resync_quiet = 10\nopen_quiet = 10\nopen_drain = 100\ncommand_wait = 1000\n"
+                               "presence_retry = 50\n";
+static const char VIVO_SETTINGS[] = "ping_wait = 500\npoll_time = 30\nbaud = 115200\n"
+                                    "reopen_min = 10\nreopen_max = 50\n";
 
 /* What the processes share: where they are, so that a case that kills is known, and what was seen. */
 struct progress {
@@ -333,8 +336,8 @@ static bool all_of(const struct target *t, size_t only, unsigned only_n)
     return progress->failures == 0;
 }
 
-/* All readers side by side, for most of the time is spent waiting; each in a simulator of its own, because two processes
- * in one testbed disturb each other's libudev. */
+/* All readers side by side, for most of the time is spent waiting; each in a simulator of its own, because two
+ * processes in one testbed disturb each other's libudev. */
 static bool each_reader(char *self)
 {
     pid_t children[TARGET_COUNT];

@@ -250,7 +250,8 @@ bool rig_usb_name(unsigned vid, unsigned pid, char name[RIG_NAME_MAX])
     bool found = false;
 
     while (dir && !found && (e = readdir(dir))) {
-        found = e->d_name[0] != '.' && fact(e->d_name, "idVendor", 16) == vid && fact(e->d_name, "idProduct", 16) == pid;
+        found = e->d_name[0] != '.' && fact(e->d_name, "idVendor", 16) == vid &&
+                fact(e->d_name, "idProduct", 16) == pid;
         if (found)
             snprintf(name, RIG_NAME_MAX, "usb:%04x/%04x:libudev:0:/dev/bus/usb/%03u/%03u", vid, pid,
                      fact(e->d_name, "busnum", 10) % 1000, fact(e->d_name, "devnum", 10) % 1000);

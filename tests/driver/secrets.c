@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Nothing secret is left behind. Keys, PINs, card data and a fingerprint template go through the driver; then the reader is
- * closed, and all memory of this process that can be written is searched for them: heap (freed blocks, too), stacks,
- * data. The log, with all its levels on, must never have had them.
+ * Nothing secret is left behind. Keys, PINs, card data and a fingerprint template go through the driver; then the
+ * reader is closed, and all memory of this process that can be written is searched for them: heap (freed blocks, too),
+ * stacks, data. The log, with all its levels on, must never have had them.
  *
- * The secrets are random, and no copy of one is kept here: there are two random strings whose exclusive or it is, and the
- * search compares with both. What this program puts together for a call it wipes after it. The search knows bytes, and the
- * hexadecimal digits by which an AET63 is told them.
+ * The secrets are random, and no copy of one is kept here: there are two random strings whose exclusive or it is, and
+ * the search compares with both. What this program puts together for a call it wipes after it. The search knows bytes,
+ * and the hexadecimal digits by which an AET63 is told them.
  */
 #include "nth_calls.h"
 #include "nth_rig.h"
