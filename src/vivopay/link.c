@@ -5,8 +5,9 @@
  * CRC order. A command of the pass-through family carries its CRC high byte first, any other low byte first; for some
  * newer commands no recorded frame proves it (doc/ASSUMPTIONS.md). A reader that sees the wrong order answers status
  * 04, which says as well that it did not run the command, or nothing at all. So after 04 the same command goes out once
- * more in the other order, and the order that was understood is remembered for its row of the table. After silence the
- * other order is tried only for what may be sent twice anyway.
+ * more in the other order, and the order that was understood is remembered for its row of the table; from then on 04
+ * means noise on the line, and the command goes out once more as it was. After silence the other order is tried only
+ * for what may be sent twice anyway.
  *
  * When is an answer missing? A card may take as long as the caller's deadline; but once a frame has begun, or bytes
  * went by that can only be the rest of a spoilt one, silence of frame_gap milliseconds means that it will not come.
@@ -327,11 +328,12 @@ static bool drop_stale(struct vivo *v)
     return restarted || !v->restarted;
 }
 
-/* Sends q once, and after status 04 again in the other order. `flip`: begin with the order that is not the first guess.
- */
+/* Sends q once, and after status 04 once more: in the other order, or in the same if that one is known, for then it was
+ * noise. `flip`: begin with the order that is not the first guess. */
 static enum result talk(struct vivo *v, const struct vivo_request *q, const struct vivo_command *row, bool flip,
                         struct vivo_frame *f, deadline_t until)
 {
+    struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
     enum vivo_order order = first_guess(v, row);
     enum result r = R_COMM;
 
@@ -355,7 +357,9 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
         log_fault(v->reader.log, "the reader found a wrong CRC in command %02X-%02X; it did not run it", q->command,
                   q->sub);
         r = R_COMM;
-        if (!order_is_set(v, row))
+        if (tries > 0)
+            own->known = false; /* what is remembered does not help */
+        else if (!order_is_set(v, row) && !own->known)
             order = other(order);
     }
     v->in_sync = false;

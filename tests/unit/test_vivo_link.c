@@ -301,6 +301,38 @@ static bool refuses_any_order(const struct rig_sent *q)
     return true;
 }
 
+static bool noise;
+
+static bool spoils_one(const struct rig_sent *q)
+{
+    bool now = noise && is(q, 0x2C, 0x03);
+
+    noise = noise && !now;
+    if (now)
+        rig_say(0x2C, VIVO_CRC_ERROR, "");
+    return now || picky(q);
+}
+
+/* The order was understood before: it was the line. The other one would only be refused, and the APDU fail. */
+static void status_04_to_a_known_order_keeps_it(void **state)
+{
+    (void)state;
+    picky_sub = 0x03;
+    wanted = VIVO_MSB_FIRST;
+    silently = noise = false;
+    struct reader *r = rig_open_powered();
+    rig.handler = spoils_one;
+    expect_answer(r, 0, "\x01\x02\x90\x00", 4);
+    noise = true;
+    expect_answer(r, 0, "\x01\x02\x90\x00", 4);
+    assert_int_equal(rig_count(0x2C, 0x03), 3);
+    assert_int_equal(rig.sent[2].order, VIVO_MSB_FIRST);
+    wanted = VIVO_LSB_FIRST; /* and if it is not true any more: refused twice, then found again */
+    assert_int_equal(transmit(r, 0), R_COMM);
+    expect_answer(r, 0, "\x01\x02\x90\x00", 4);
+    rig_close(r);
+}
+
 static void status_04_for_ever_is_an_error(void **state)
 {
     (void)state;
@@ -772,6 +804,7 @@ int main(void)
         CASE(noise_in_place_of_an_answer_does_not_take_the_whole_cap),
         CASE(what_changes_nothing_is_repeated_once),
         CASE(status_04_turns_the_order_once),
+        CASE(status_04_to_a_known_order_keeps_it),
         CASE(status_04_for_ever_is_an_error),
         CASE(an_order_that_is_set_is_kept),
         CASE(silence_turns_the_order_of_what_may_be_repeated),
