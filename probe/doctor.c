@@ -27,18 +27,13 @@ enum { VERSION_TEXT = 4096, OLDEST_MAJOR = 1, OLDEST_MINOR = 9 };
 
 /* ---- what is printed ------------------------------------------------------------------------------------------------- */
 
-static bool silent; /* doctor_records: only the records are wanted */
-
 void doctor_title(const char *text)
 {
-    if (!silent)
-        printf("\n%s\n", text);
+    printf("\n%s\n", text);
 }
 
 static void say(const char *mark, const char *fmt, va_list ap)
 {
-    if (silent)
-        return;
     printf("  %-6s ", mark);
     vprintf(fmt, ap);
     putchar('\n');
@@ -395,15 +390,6 @@ static void use_root(const char *root)
         setenv("IFD_PURSE_CONF", path, 1);
     else if (*root && !getenv("IFD_PURSE_CONF"))
         setenv("IFD_PURSE_CONF", "/dev/null", 1);
-}
-
-void doctor_records(struct doctor *d, const char *root, struct log *log)
-{
-    *d = (struct doctor){.root = root, .log = log, .dropdir = PROBE_USBDROPDIR, .confdir = "/etc/reader.conf.d"};
-    silent = true;
-    doctor_serial_conf(d);
-    silent = false;
-    hostlog_clear();
 }
 
 int doctor_run(const char *root)
