@@ -34,3 +34,15 @@ tests_driver_secrets_LDFLAGS = $(nth_ldflags)
 tests_driver_secrets_LDADD = libnth.a -ldl
 endif
 EXTRA_DIST += tests/driver/secrets.sh
+
+# ---- the storm: sixteen slots, all of pcscd's threads, and no pcscd; under sanitizers ----------------------------------
+
+EXTRA_DIST += tests/driver/storm.sh
+if ENABLE_TESTS
+check_PROGRAMS += tests/driver/storm
+tests_driver_storm_CPPFLAGS = -D_GNU_SOURCE $(PCSCLITE_CFLAGS)
+tests_driver_storm_SOURCES = tests/driver/storm.c tests/driver/storm.h tests/driver/storm_pcscd.c \
+	tests/driver/storm_sim.c
+tests_driver_storm_LDFLAGS = $(AM_LDFLAGS) -rdynamic
+tests_driver_storm_LDADD = -ldl -lpthread
+endif
