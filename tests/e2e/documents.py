@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What README.md and doc/APDU.md show is what happens: each example in them is run, and its answer compared.
+
+An example is a block between ``` lines that has lines beginning with "> " or "$ ". The reader and card that it is for
+are named by a comment, which a reader of the page does not see; it holds until the next one:
+
+    <!-- try: hid mifare1k -->
+    > FF CA 00 00 00            # a remark
+    < 01 02 03 04 90 00         # bytes; a text in quotes; or the name of the error that the call fails with
+    > control 42000001 18 01    # SCardControl
+    > attribute VENDOR_NAME     # SCardGetAttrib
+    $ pcsc_scan -r              # a program; what it prints follows, … stands for any lines
+
+The first word is a key of BEDS below, the rest is for that bed; settings of the driver follow behind a semicolon. All
+examples of one bed are one case, over one connection. An answer goes on in lines that begin with two blanks.
+
+With DOCUMENTS_WRITE=1 the answers are not compared but written into the documents: for who changes an example.
+"""
+import os
+import re
+import shlex
+import subprocess
+
+import neo
+import rig
+import winscard
+from rig import Rig, Skip, case, same
+
+TOP = os.environ.get("IFD_PURSE_TOP") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
+WRITE = bool(os.environ.get("DOCUMENTS_WRITE"))
+
+# How a bed is made of the words behind its name: the rig, and the reader that the examples talk to.
+AET63, HID, TILL = rig.READER, neo.READER, "ViVOpay at the till 00 00"
+
+
+def bed_aet63(words, settings):
+    return Rig("aet63:" + words, settings="[072F:8002]\n" + settings), AET63
+
+
+def bed_hid(words, settings):
+    card, _, options = words.partition(" ")
+    return neo.Neo(card, options, settings=neo.BRISK + settings), HID
+
+
+def bed_serial(words, settings):
+    card, _, options = words.partition(" ")
+    return neo.Neo(card, options, settings=neo.BRISK + settings, link="serial"), TILL
+
+
+class All(Rig):
+    """One reader of each kind, a bank card in each."""
+
+    def __init__(self, settings):
+        super().__init__("aet63:card=pboc-t0+balance=12345", "neo:link=hid", "neo:tty=ttyUSB0", settings=settings,
+                         serial={"ViVOpay at the till": "/dev/ttyUSB0:slots=cl"})
+
+    def start(self):
+        super().start()
+        for n, balance in (("1", "6850"), ("2", "99")):
+            self.sim("%s insert iso:pboc-cl,balance=%s" % (n, balance))
+
+
+def bed_all(_words, settings):
+    return All(settings), None
+
+
+BEDS = {"aet63": bed_aet63, "hid": bed_hid, "serial": bed_serial, "all": bed_all}
+
+
+class Example:
+    """A command, and the lines of the document (from first up to last) that hold its answer."""
+
+    def __init__(self, text, first):
+        self.text, self.first, self.last, self.answer = text, first, first, []
+
+
+class Bed:
+    def __init__(self, words, settings, line):
+        self.words, self.settings, self.line, self.examples = words, settings, line, []
+
+
+def remark(line):
+    return re.sub(r"\s{2,}#\s.*", "", line).rstrip()
+
+
+def read_block(lines, at, bed):
+    """The examples of the block whose first line is `at`; returns the line behind it."""
+    example = None
+    while at < len(lines) and not lines[at].startswith("```"):
+        line = lines[at]
+        if line.startswith(("> ", "$ ")):
+            assert bed, "line %d: an example, and no reader is named for it" % (at + 1)
+            example = Example(remark(line) if line[0] == ">" else line, at + 1)
+            bed.examples.append(example)
+        elif example and line and not line.startswith("# "):
+            example.answer.append(line)
+            example.last = at + 1
+        at += 1
+    return at + 1
+
+
+def read_document(path):
+    """The beds of a document, each with its examples."""
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().split("\n")
+    beds, at = [], 0
+    while at < len(lines):
+        named = re.match(r"<!-- try: (\w+) ?([^;]*?)(?:; *(.*?))? *-->$", lines[at])
+        if named:
+            settings = "".join(s.strip() + "\n" for s in (named[3] or "").split(","))
+            beds.append(Bed((named[1], named[2]), settings, at + 1))
+        if lines[at].startswith("```"):
+            at = read_block(lines, at + 1, beds[-1] if beds else None)
+        else:
+            at += 1
+    return lines, beds
+
+
+# ---- running them ----------------------------------------------------------------------------------------------------
+
+
+def text_of(answer):
+    """Text in quotes where it is nothing else, bytes in hexadecimal otherwise."""
+    if not answer:
+        return "(empty)"
+    plain = answer[:-1] if answer.endswith(b"\0") else answer
+    if len(plain) > 2 and all(32 <= b < 127 for b in plain):
+        return '"%s"' % plain.decode()
+    return winscard.hexa(answer)
+
+
+def ask(card, text):
+    """What follows "> "; returns the answer's text."""
+    words = text.split()
+    try:
+        if words[0] == "control":
+            return text_of(card.control(int(words[1], 16), "".join(words[2:])))
+        if words[0] == "attribute":
+            return text_of(card.attribute(int(words[1], 16)))
+        return winscard.hexa(card.transmit(text))
+    except winscard.Failed as e:
+        return winscard.CODES[e.code]
+
+
+def folded(answer):
+    """An answer as the documents show it: lines of 32 bytes, the first begins with "< "."""
+    if not re.match(r"[0-9A-F]{2}( |$)", answer):
+        return ["< " + answer]
+    n = 32 * 3
+    return [("  " if at else "< ") + answer[at:at + n].rstrip() for at in range(0, len(answer), n)]
+
+
+def unfolded(lines):
+    return " ".join(remark(line)[2:].strip() for line in lines)
+
+
+def fits(shown, answer):
+    """… in an answer stands for any bytes."""
+    begin, some, end = shown.partition("…")
+    return shown == answer if not some else answer.startswith(begin) and answer[len(begin):].endswith(end)
+
+
+def run_program(r, command):
+    """A command line as a user types it, where the ready-made scripts are."""
+    env = dict(os.environ, LC_ALL="C", HOME=rig.base, XDG_CACHE_HOME=rig.base)
+    p = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60,
+                       stderr=subprocess.STDOUT, cwd=os.path.join(TOP, "examples"), env=env)
+    assert p.returncode == 0, "%s: status %d: %s" % (command, p.returncode, p.stdout)
+    return [line.rstrip() for line in p.stdout.split("\n") if line.strip()]
+
+
+def matches(shown, printed):
+    """… stands for any lines."""
+    if not shown:
+        return not printed
+    if shown[0].strip() == "…":
+        return any(matches(shown[1:], printed[at:]) for at in range(len(printed) + 1))
+    return bool(printed) and shown[0].rstrip() == printed[0] and matches(shown[1:], printed[1:])
+
+
+def try_program(r, example):
+    printed = run_program(r, example.text[2:])
+    if WRITE and not any(line.strip() == "…" for line in example.answer):
+        example.answer = printed
+    assert matches(example.answer, printed), "%s: it printed %r" % (example.text, printed)
+
+
+def try_bed(bed):
+    for program in {shlex.split(e.text)[1] for e in bed.examples if e.text[0] == "$"}:
+        if subprocess.run(["which", program], capture_output=True).returncode != 0:
+            raise Skip("%s is not installed" % program)
+    made, reader = BEDS[bed.words[0]](bed.words[1], bed.settings)
+    with made as r:
+        for name in [reader] if reader else r.pc.readers():
+            r.pc.wait_card(name)
+        card = r.connect(reader=reader) if any(e.text[0] == ">" for e in bed.examples) else None
+        for example in bed.examples:
+            if example.text[0] == "$":
+                try_program(r, example)
+                continue
+            answer = ask(card, example.text[2:])
+            if WRITE and not fits(unfolded(example.answer), answer):
+                example.answer = folded(answer)
+            assert fits(unfolded(example.answer), answer), "line %d: %s: %s, and not %s" % (
+                example.first, example.text, answer, unfolded(example.answer))
+        if card:
+            card.disconnect()
+
+
+def write_back(path):
+    """The answers into the document, from its end on, so that line numbers stay right."""
+    lines, _ = read_document(path)
+    for bed in reversed(DOCUMENTS[path]):
+        for example in reversed(bed.examples):
+            lines[example.first:example.last] = example.answer
+    with open(path, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines))
+
+
+def add_cases(name):
+    path = os.path.join(TOP, name)
+    DOCUMENTS[path] = read_document(path)[1]
+    for bed in DOCUMENTS[path]:
+        assert bed.examples, "%s, line %d: a reader is named, and no example follows" % (name, bed.line)
+        case("%s, line %d: %s" % (name, bed.line, " ".join(bed.words).strip()))(lambda bed=bed: try_bed(bed))
+
+
+# ---- nothing is left out ---------------------------------------------------------------------------------------------
+
+
+def source(name):
+    with open(os.path.join(TOP, name), encoding="utf-8") as f:
+        return f.read()
+
+
+@case("doc/APDU.md has an example of every command, object, control code and attribute, and every status word")
+def complete():
+    beds = read_document(os.path.join(TOP, "doc/APDU.md"))[1]
+    tried = [e.text[2:] for bed in beds for e in bed.examples]
+    commands = [re.sub(r"\s", "", t) for t in tried]
+    page = source("doc/APDU.md")
+    missing = []
+
+    def need(what, pattern):
+        if not any(re.match(pattern, c) for c in commands):
+            missing.append(what)
+
+    ins = set(re.findall(r"^    \{0x([0-9A-F]{2}),", source("src/pseudo/decode.c"), re.M))
+    assert len(ins) > 10, ins
+    for i in ins:
+        need("FF " + i, "FF" + i)
+    items = re.findall(r"\{0x([0-9A-F]{2}), OP_GET_", source("src/pseudo/decode_data.c"))
+    assert len(items) == 6, items
+    for p1 in items:
+        need("FF CA " + p1, "FFCA%s00" % p1)
+    objects = re.findall(r"^    \{([012]), 0x([0-9A-F]+),", source("src/pseudo/decode_session.c"), re.M)
+    assert len(objects) > 15, objects
+    for p2, tag in objects:
+        need("FF C2 00 0%s with %s" % (p2, tag), "FFC2000%s..(..)*?%s" % (p2, tag))
+    protocols = re.findall(r"\{0x(0[0-9]), STORAGE_", source("src/pseudo/decode_session.c"))
+    assert len(protocols) == 5, protocols
+    for p1 in protocols:
+        need("FF FE " + p1, "FFFE" + p1)
+    omnikey = re.findall(r"\{0x(..), 0x(..), \{(0x.., 0x.., 0x..)\}, REST", source("src/pseudo/decode_vicinity.c"))
+    assert len(omnikey) == 7, omnikey
+    for p1, p2, head in omnikey:
+        need("FF 30 %s %s %s" % (p1, p2, head), "FF30%s%s..%s" % (p1, p2, head.replace("0x", "").replace(", ", "")))
+    for p1 in ("02", "03", "04", "05"):
+        need("FF 30 %s 00" % p1, "FF30%s00" % p1)
+    for code in re.findall(r"CODE_\w+ = 0x([0-9A-F]+)", source("ifdhandler/control.c")):
+        need("control " + code, "control0*" + code.lstrip("0"))
+    names = set(re.findall(r"\{SCARD_ATTR_(\w+),", source("ifdhandler/attributes.c")))
+    shown = set(re.findall(r"> attribute [0-9A-F]+ +# (\w+)", page))
+    missing += ["attribute " + n for n in names - shown]
+    words = re.findall(r"SW_\w+ = 0x([0-9A-F]{4})", source("src/pseudo/operation.h"))
+    assert len(words) > 15, words
+    told = set(re.findall(r"^\| `([0-9A-F]{2} [0-9A-F]{2}|6C xx)` \|", page, re.M))
+    missing += ["status word " + w for w in words if (w[:2] + " " + w[2:] if w != "6C00" else "6C xx") not in told]
+    same("without an example", sorted(missing), [])
+
+
+DOCUMENTS = {}
+for document in ("doc/APDU.md",):
+    add_cases(document)
+try:
+    rig.main()
+finally:
+    if WRITE:
+        for document in DOCUMENTS:
+            write_back(document)
