@@ -25,15 +25,20 @@
 
 enum { VERSION_TEXT = 4096, OLDEST_MAJOR = 1, OLDEST_MINOR = 9 };
 
-/* ---- what is printed ------------------------------------------------------------------------------------------------- */
+/* ---- what is printed --------------------------------------------------------------------------------------------- */
+
+static bool silent; /* doctor_records: only the records are wanted */
 
 void doctor_title(const char *text)
 {
-    printf("\n%s\n", text);
+    if (!silent)
+        printf("\n%s\n", text);
 }
 
 static void say(const char *mark, const char *fmt, va_list ap)
 {
+    if (silent)
+        return;
     printf("  %-6s ", mark);
     vprintf(fmt, ap);
     putchar('\n');
@@ -78,7 +83,7 @@ void doctor_mend(const char *fmt, ...)
     va_end(ap);
 }
 
-/* ---- pcscd ------------------------------------------------------------------------------------------------------------- */
+/* ---- pcscd ------------------------------------------------------------------------------------------------------- */
 
 static bool find_pcscd(const char *root, char out[PATH_MAX])
 {
@@ -162,7 +167,7 @@ static void check_pcscd(struct doctor *d)
     check_running(d);
 }
 
-/* ---- the bundle ------------------------------------------------------------------------------------------------------------ */
+/* ---- the bundle -------------------------------------------------------------------------------------------------- */
 
 /* The n-th <string> of the array behind a key of a plist, as a number; false: there is none. */
 static bool plist_number(const char *text, const char *key, size_t n, unsigned long *out)
@@ -235,8 +240,8 @@ static void check_rivals(struct doctor *d, const struct usb_seen *u)
             continue;
         text = read_plist(d, e->d_name);
         if (text && plist_claims(text, u->vid, u->pid)) {
-            doctor_finding(d, NULL, "%s claims %04X:%04X, too: pcscd takes whichever it finds first", e->d_name,
-                           u->vid, u->pid);
+            doctor_finding(d, NULL, "%s claims %04X:%04X, too: pcscd takes whichever it finds first", e->d_name, u->vid,
+                           u->pid);
             doctor_mend("mv %s/%s %s/%s.off", d->dropdir, e->d_name, d->dropdir, e->d_name);
         }
         free(text);
@@ -285,7 +290,7 @@ static void check_bundle(struct doctor *d)
     free(plist);
 }
 
-/* ---- the configuration file --------------------------------------------------------------------------------------------------- */
+/* ---- the configuration file -------------------------------------------------------------------------------------- */
 
 /* Asks the driver for the settings of one section's reader: what it says is what is wrong there. */
 static void load_section(struct doctor *d, const char *section)
@@ -366,7 +371,7 @@ static void check_configuration(struct doctor *d)
         doctor_ok("%s", path);
 }
 
-/* ---- the round ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the round --------------------------------------------------------------------------------------------------- */
 
 static void list_readers(struct doctor *d)
 {
@@ -390,6 +395,15 @@ static void use_root(const char *root)
         setenv("IFD_PURSE_CONF", path, 1);
     else if (*root && !getenv("IFD_PURSE_CONF"))
         setenv("IFD_PURSE_CONF", "/dev/null", 1);
+}
+
+void doctor_records(struct doctor *d, const char *root, struct log *log)
+{
+    *d = (struct doctor){.root = root, .log = log, .dropdir = PROBE_USBDROPDIR, .confdir = "/etc/reader.conf.d"};
+    silent = true;
+    doctor_serial_conf(d);
+    silent = false;
+    hostlog_clear();
 }
 
 int doctor_run(const char *root)

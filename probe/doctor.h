@@ -47,6 +47,9 @@ void doctor_serial_conf(struct doctor *d);
 void doctor_usb_nodes(struct doctor *d);
 void doctor_serial_nodes(struct doctor *d);
 
+/* The records of reader.conf.d alone, without a word: fills d->records. */
+void doctor_records(struct doctor *d, const char *root, struct log *log);
+
 /* Runs all of it. Returns the exit status: 0 nothing found, 1 findings. */
 int doctor_run(const char *root);
 

@@ -3,8 +3,8 @@
  * The doctor at reader.conf.d (doctor.h). pcscd's reader of these files has traps, and it tells nobody when one
  * springs: a record is complete as soon as FRIENDLYNAME, LIBPATH and DEVICENAME (or CHANNELID) were seen, and whatever
  * follows belongs to the next one; quotes are for FRIENDLYNAME alone; a character that is not allowed ends the reading
- * of the file; a DEVICENAME without an option is skipped while its node is not there; two handlers are told apart by the
- * text of their LIBPATH. So the files are read here the way pcscd reads them.
+ * of the file; a DEVICENAME without an option is skipped while its node is not there; two handlers are told apart by
+ * the text of their LIBPATH. So the files are read here the way pcscd reads them.
  */
 #include "probe/doctor.h"
 
@@ -22,8 +22,8 @@ struct reading { /* of one file */
     struct doctor *d;
     char path[RECORD_TEXT];
     unsigned line;
-    struct serial_record now;   /* what is gathered for the next record */
-    unsigned channel_line;      /* a CHANNELID that begins a record; 0: none */
+    struct serial_record now; /* what is gathered for the next record */
+    unsigned channel_line;    /* a CHANNELID that begins a record; 0: none */
     bool after_record, ours;
 };
 
@@ -45,7 +45,7 @@ static void copy_text(char out[RECORD_TEXT], const char *text)
     out[n] = '\0';
 }
 
-/* ---- a record --------------------------------------------------------------------------------------------------------------- */
+/* ---- a record ---------------------------------------------------------------------------------------------------- */
 
 static void check_library(struct reading *f, const struct serial_record *r)
 {
@@ -59,8 +59,9 @@ static void check_library(struct reading *f, const struct serial_record *r)
         doctor_finding(d, NULL, "%s:%u: LIBPATH %s is not there", r->file, r->line, r->library);
         doctor_mend("write: LIBPATH %s", wanted);
     } else if (file && strcmp(file, "/libifdpurse.so") == 0) {
-        doctor_finding(d, NULL, "%s:%u: LIBPATH names the handler of the USB readers; serial readers have one of "
-                                "their own",
+        doctor_finding(d, NULL,
+                       "%s:%u: LIBPATH names the handler of the USB readers; serial readers have one of "
+                       "their own",
                        r->file, r->line);
         doctor_mend("write: LIBPATH %s", wanted);
     } else if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode)) {
@@ -192,7 +193,7 @@ static void finish_record(struct reading *f)
     f->after_record = true;
 }
 
-/* ---- a file ----------------------------------------------------------------------------------------------------------------- */
+/* ---- a file ------------------------------------------------------------------------------------------------------ */
 
 /* Takes the value of a line: text in quotes, or one word. */
 static bool take_value(char *p, char out[RECORD_TEXT], bool *quoted)
@@ -225,8 +226,9 @@ static void take_line(struct reading *f, char *line)
     if (key == 4 || !take_value(line + strlen(keys[key]), value, &quoted))
         return;
     if (!quoted && !allowed(value) && f->ours) {
-        doctor_finding(f->d, NULL, "%s:%u: \"%s\" has a character that pcscd does not take; it reads this file no "
-                                   "further",
+        doctor_finding(f->d, NULL,
+                       "%s:%u: \"%s\" has a character that pcscd does not take; it reads this file no "
+                       "further",
                        f->path, f->line, value);
         doctor_mend("use another name of the port: ls -l /dev/ifd-purse/ (letters, digits and = \\ / - . _ @ : only)");
     }
@@ -256,7 +258,9 @@ static void end_file(struct reading *f)
     if (!f->ours || !(r->has_name || r->has_device || r->has_library))
         return;
     doctor_finding(f->d, NULL, "%s: the last record has no %s, so pcscd does not use it", f->path,
-                   !r->has_name ? "FRIENDLYNAME" : !r->has_library ? "LIBPATH" : "DEVICENAME");
+                   !r->has_name      ? "FRIENDLYNAME"
+                   : !r->has_library ? "LIBPATH"
+                                     : "DEVICENAME");
     doctor_mend("write three lines: FRIENDLYNAME \"name\", DEVICENAME /dev/ttyUSB0:slots=cl, LIBPATH "
                 "%s/serial/libifdpurse-serial.so",
                 f->d->dropdir);

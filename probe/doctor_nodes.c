@@ -11,12 +11,6 @@
 
 #include "base/settings.h"
 
-/* A holder that is not pcscd. */
-static bool foreign_holder(const struct doctor *d, const char *node, struct process *p)
-{
-    return system_node_holder(d->root, node, p) && strcmp(p->name, "pcscd") != 0;
-}
-
 static void tell_holder(struct doctor *d, const char *node, const struct process *p)
 {
     if (strcmp(p->name, "ModemManager") == 0) {
@@ -72,13 +66,14 @@ void doctor_usb_nodes(struct doctor *d)
         const struct usb_seen *u = &d->usb[i];
         unsigned before = d->findings;
         struct process p;
-        bool held = system_node_holder(d->root, u->node, &p);
+        bool ours = system_node_holder(d->root, u->node, true, &p);
+        bool other = system_node_holder(d->root, u->node, false, &p);
 
         check_permission(d, u->node, true);
-        if (held && strcmp(p.name, "pcscd") != 0)
+        if (other)
             tell_holder(d, u->node, &p);
-        check_kernel(d, u, held);
-        if (held && strcmp(p.name, "pcscd") == 0)
+        check_kernel(d, u, ours || other);
+        if (ours)
             doctor_ok("pcscd has %s open, as it should", u->node);
         else if (d->findings == before && d->runs)
             doctor_note("pcscd has not opened %s: its log (journalctl -u pcscd) says why", u->node);
@@ -101,7 +96,7 @@ void doctor_serial_nodes(struct doctor *d)
             continue;
         }
         check_permission(d, node, false);
-        if (foreign_holder(d, node, &p))
+        if (system_node_holder(d->root, node, false, &p))
             tell_holder(d, node, &p);
     }
 }

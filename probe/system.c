@@ -154,7 +154,7 @@ bool system_interface_driver(const char *root, const struct usb_seen *u, unsigne
     return true;
 }
 
-/* ---- processes ----------------------------------------------------------------------------------------------------- */
+/* ---- processes --------------------------------------------------------------------------------------------------- */
 
 /* "Groups:\t1 2 3" behind what is there already. */
 static void take_groups(struct process *p, const char *text)
@@ -202,8 +202,8 @@ static bool read_process(const char *root, pid_t pid, struct process *p)
 }
 
 /* Calls test for each process until it says true. */
-static bool each_process(const char *root, struct process *p, bool (*test)(const char *, pid_t, struct process *, void *),
-                         void *arg)
+static bool each_process(const char *root, struct process *p,
+                         bool (*test)(const char *, pid_t, struct process *, void *), void *arg)
 {
     char path[PATH_MAX];
     struct dirent *e;
@@ -236,9 +236,14 @@ bool system_find_process(const char *root, const char *name, struct process *p)
     return each_process(root, p, has_name, copy);
 }
 
+struct held {
+    struct stat node;
+    bool pcscd;
+};
+
 static bool holds_node(const char *root, pid_t pid, struct process *p, void *wanted)
 {
-    const struct stat *node = wanted;
+    const struct held *h = wanted;
     char name[64], path[PATH_MAX];
     struct dirent *e;
     bool held = false;
@@ -250,22 +255,22 @@ static bool holds_node(const char *root, pid_t pid, struct process *p, void *wan
     while (!held && (e = readdir(d)) != NULL) {
         struct stat st;
 
-        held = e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 && st.st_dev == node->st_dev &&
-               st.st_ino == node->st_ino;
+        held = e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0 && st.st_dev == h->node.st_dev &&
+               st.st_ino == h->node.st_ino;
     }
     closedir(d);
-    return held && read_process(root, pid, p);
+    return held && read_process(root, pid, p) && (strcmp(p->name, "pcscd") == 0) == h->pcscd;
 }
 
-bool system_node_holder(const char *root, const char *node, struct process *p)
+bool system_node_holder(const char *root, const char *node, bool pcscd, struct process *p)
 {
     char path[PATH_MAX];
-    struct stat st;
+    struct held h = {.pcscd = pcscd};
 
-    return system_path(root, node, path) && stat(path, &st) == 0 && each_process(root, p, holds_node, &st);
+    return system_path(root, node, path) && stat(path, &h.node) == 0 && each_process(root, p, holds_node, &h);
 }
 
-/* ---- users and permissions ------------------------------------------------------------------------------------------- */
+/* ---- users and permissions --------------------------------------------------------------------------------------- */
 
 /* The colon-separated field `at` of a line. */
 static const char *field(const char *line, unsigned at)
@@ -344,7 +349,7 @@ bool system_may_use(const char *root, const char *node, const struct process *p)
     return member ? (st.st_mode & 0060) == 0060 : (st.st_mode & 0006) == 0006;
 }
 
-/* ---- a program ----------------------------------------------------------------------------------------------------------- */
+/* ---- a program --------------------------------------------------------------------------------------------------- */
 
 static void read_all(int fd, char *out, size_t cap)
 {

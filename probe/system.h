@@ -57,8 +57,9 @@ bool system_find_process(const char *root, const char *name, struct process *p);
 /* The user of that name, with its groups, as a process of it would have them; false: no such user. */
 bool system_find_user(const char *root, const char *name, struct process *p);
 
-/* Who has the node open, apart from this process? False: nobody of whom we can know. */
-bool system_node_holder(const char *root, const char *node, struct process *p);
+/* Who has the node open, apart from this process? Asked for pcscd it is pcscd, else the first other one. False: nobody
+ * of whom we can know. */
+bool system_node_holder(const char *root, const char *node, bool pcscd, struct process *p);
 
 /* May it read and write the node? False with errno ENOENT: it is not there. */
 bool system_may_use(const char *root, const char *node, const struct process *p);

@@ -14,8 +14,12 @@
  * Options (key=value, joined by commas at creation; a card's own options follow its name by + there):
  *   transport=a|b|c   intin=0|1 (b: events on interrupt IN 81)      serial=TEXT   kdriver=NAME
  *   pad=00|random     nak=framed|raw     case=upper|lower           form=normal|extended
+ *   refusal=nak|none (of a broken frame)  careless=0|1 (a frame with a wrong checksum is executed, too)
+ *   repeat=1|0 (after the host's NAK)     restart=full|message|none (what a port reset does)
+ *   speaks=a|b|c (the transport that works, whatever the endpoints say)   endpoints=all|none
  *   busy=MS           tfmbusy=MS (more for 9C–9F)                   overlap=ignore|stall|queue
- *   events=idle|race|after (an event during a command: never sent, before the answer, after it)
+ *   events=idle|race|after|never (an event during a command: not sent, before the answer, after it; never: none at
+ *   all)
  *   card=NAME[+…]     sam=NAME[+…]|none  samsw2=0|1 (88 tells T=1 as 90 01)
  *   auto=first|t1 (automatic type, card that offers both)           crc=iso|plain (sim_t1card.h)
  *   mute=6020|6712|empty (T=1 card that does not answer)            bwt=MS (0: from the ATR)   wtx=honour|ignore
@@ -131,6 +135,10 @@ static const struct {
     {"intin", "0|1", offsetof(struct aet63m_options, int_in)},
     {"pad", "00|random", offsetof(struct aet63m_options, pad_random)},
     {"nak", "framed|raw", offsetof(struct aet63m_options, nak_raw)},
+    {"refusal", "nak|none", offsetof(struct aet63m_options, nak_none)},
+    {"careless", "0|1", offsetof(struct aet63m_options, careless)},
+    {"repeat", "1|0", offsetof(struct aet63m_options, no_repeat)},
+    {"endpoints", "all|none", offsetof(struct aet63m_options, no_endpoints)},
     {"case", "upper|lower", offsetof(struct aet63m_options, lower_case)},
     {"form", "normal|extended", offsetof(struct aet63m_options, extended)},
     {"wtx", "honour|ignore", offsetof(struct aet63m_options, wtx_ignored)},
@@ -146,8 +154,12 @@ static bool set_choice(struct sim_model *m, const char *key, const char *value)
 
     if (strcmp(key, "transport") == 0 && (i = choice("a|b|c", value)) >= 0)
         m->opt.transport = "abc"[i];
-    else if (strcmp(key, "events") == 0 && (i = choice("idle|race|after", value)) >= 0)
+    else if (strcmp(key, "events") == 0 && (i = choice("idle|race|after|never", value)) >= 0)
         m->opt.events = (enum aet63m_events)i;
+    else if (strcmp(key, "speaks") == 0 && (i = choice("a|b|c", value)) >= 0)
+        m->opt.speaks = "abc"[i];
+    else if (strcmp(key, "restart") == 0 && (i = choice("full|message|none", value)) >= 0)
+        m->opt.restart = (enum aet63m_restart)i;
     else if (strcmp(key, "overlap") == 0 && (i = choice("ignore|stall|queue", value)) >= 0)
         m->opt.overlap = (enum aet63m_overlap)i;
     else if (strcmp(key, "mute") == 0 && (i = choice("6020|6712|empty", value)) >= 0)

@@ -17,6 +17,7 @@
  *   lowercase        in lower case                          garbage                 bytes of no frame before it
  *   event [before|after] [code=0|1|2]    an event message next to the answer (01 by default)
  *   status=SW1SW2 [exec=0|1]             this status and no data; not executed unless exec=1
+ *   data=HEX         executed, and answered with these data (64 bytes at most) in place of its own
  *   remove [exec=0|1] [back=1]           the card goes during the command, before or after it executed it; back=1: it
  *                                        is in again before the answer is out
  *   flip=K [bit=B]   byte K of the answer's frame (02 is byte 0) has one bit turned over (bit 0 by default)
@@ -34,8 +35,9 @@
 #include <string.h>
 
 #include "aet63_model.h"
+#include "sim_cards.h"
 
-enum value { NO_VALUE, DECIMAL, HEX };
+enum value { NO_VALUE, DECIMAL, HEX, BYTES };
 
 static const struct kind {
     const char *name;
@@ -61,6 +63,7 @@ static const struct kind {
     {"garbage", FAULT_GARBAGE, false, NO_VALUE, false, 0, false},
     {"event", FAULT_EVENT, false, NO_VALUE, false, 0, false},
     {"status", FAULT_STATUS, false, HEX, true, 0, false},
+    {"data", FAULT_DATA, false, BYTES, true, 0, true},
     {"remove", FAULT_REMOVE, false, NO_VALUE, false, 0, false},
     {"flip", FAULT_FLIP, false, DECIMAL, true, 0, false},
     {"cut", FAULT_CUT, false, DECIMAL, true, 0, false},
@@ -115,6 +118,7 @@ static bool flag(const char *text, bool *out)
 static bool parse_kind(char *word, struct request *q)
 {
     char *value = strchr(word, '=');
+    uint8_t bytes[AET63M_FAULT_BYTES] = {0};
 
     if (value != NULL)
         *value++ = '\0';
@@ -124,14 +128,22 @@ static bool parse_kind(char *word, struct request *q)
     if (q->kind == NULL || (value != NULL && q->kind->value == NO_VALUE) || (value == NULL && q->kind->needs_value))
         return false;
     unsigned v = q->kind->fallback;
-    if (value != NULL && !number(value, q->kind->value == HEX ? 16 : 10, q->kind->t1 ? 255 : 600000, &v))
+    long bytes_n = 0;
+    if (q->kind->value == BYTES) {
+        bytes_n = sim_hex(value, bytes, sizeof bytes);
+        if (bytes_n < 0)
+            return false;
+    } else if (value != NULL && !number(value, q->kind->value == HEX ? 16 : 10, q->kind->t1 ? 255 : 600000, &v)) {
         return false;
+    }
     q->f = (struct aet63m_fault){.value = v,
                                  .has_value = value != NULL,
                                  .any = true,
                                  .exec = q->kind->exec,
                                  .times = 1,
                                  .event = EVENT_INSERTED};
+    memcpy(q->f.bytes, bytes, sizeof bytes);
+    q->f.bytes_n = (size_t)bytes_n;
     q->t1 = (struct sim_t1_fault){.exec = q->kind->exec, .value = v, .n = 1, .times = 1};
     if (q->kind->t1)
         q->t1.kind = (enum sim_t1_fault_kind)q->kind->kind;

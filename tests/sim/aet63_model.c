@@ -76,9 +76,15 @@ static void send_packets(void *arg, const uint8_t *frame, size_t n)
         sim_send(s->m->r, SIM_PIPE_BULK_IN, frame + at, n - at < 64 ? n - at : 64);
 }
 
+/* The transport by which the reader hears and answers. */
+static char spoken(const struct sim_model *m)
+{
+    return m->opt.speaks != 0 ? m->opt.speaks : m->opt.transport;
+}
+
 void aet63m_send(struct sim_model *m, bool event, const uint8_t *frame, size_t n)
 {
-    struct sending s = {m, m->opt.transport != 'b' || (event && m->opt.int_in), n == 2};
+    struct sending s = {m, spoken(m) != 'b' || (event && m->opt.int_in), n == 2};
 
     sim_message_in(m->r, frame, n, send_packets, &s);
 }
@@ -96,7 +102,7 @@ void aet63m_send_event(struct sim_model *m, unsigned code)
 
 void aet63m_event(struct sim_model *m, enum aet63m_event e)
 {
-    if (!m->on || !m->notify)
+    if (!m->on || !m->notify || m->opt.events == EVENTS_NEVER)
         return;
     if (!m->cmd.active || m->opt.events == EVENTS_RACE)
         aet63m_send_event(m, e);
@@ -110,6 +116,8 @@ static void send_nak(struct sim_model *m)
     uint8_t frame[6];
 
     m->counts.naks++;
+    if (m->opt.nak_none)
+        return;
     if (m->opt.nak_raw)
         aet63m_send(m, false, raw, sizeof raw);
     else
@@ -248,6 +256,10 @@ void aet63m_answer(struct sim_model *m, unsigned sw, const uint8_t *data, size_t
         msg.code[0] = 0x60;
         msg.code[1] = 0x04;
         msg.n = 0;
+    }
+    if (f->kind == FAULT_DATA) {
+        msg.data = f->bytes;
+        msg.n = f->bytes_n;
     }
     if (f->kind == FAULT_STATUS) {
         msg.code[0] = (uint8_t)(f->value >> 8);
@@ -538,6 +550,13 @@ static bool too_early(struct sim_model *m, const uint8_t *raw, size_t n)
     return m->opt.overlap != OVERLAP_STALL;
 }
 
+/* The option careless: a card type is selected by a frame whose checksum is wrong. */
+static void run_silently(struct sim_model *m)
+{
+    if (m->rx.n == 5 && m->rx.raw[1] == INS_SELECT_CARD_TYPE && m->rx.raw[2] == 1)
+        m->c_sel = m->rx.raw[3];
+}
+
 /* A frame came in whole. Returns false to stall the transfer. */
 static bool take_message(struct sim_model *m)
 {
@@ -549,6 +568,8 @@ static bool take_message(struct sim_model *m)
             m->counts.host_errors++;
         else
             send_nak(m);
+        if (m->opt.careless && !m->cmd.active)
+            run_silently(m);
         return true;
     }
     m->counts.frames++;
@@ -579,7 +600,7 @@ static bool take_event(struct sim_model *m, enum aet63s_event e)
         m->counts.host_naks++;
         if (m->cmd.active)
             m->counts.host_errors++;
-        else if (m->answer_n > 0)
+        else if (m->answer_n > 0 && !m->opt.no_repeat)
             aet63m_send(m, false, m->answer, m->answer_n);
         return true;
     case AET63S_NOTHING:
@@ -637,8 +658,8 @@ static void feed_message(void *arg, const uint8_t *data, size_t n)
 static bool receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data, size_t n)
 {
     static const uint8_t vendor_out[6] = {0x40, 0x00, 0x00, 0x00, 0x00, 0x00};
-    enum sim_pipe mine = m->opt.transport == 'a'   ? SIM_PIPE_CONTROL
-                         : m->opt.transport == 'b' ? SIM_PIPE_BULK_OUT
+    enum sim_pipe mine = spoken(m) == 'a'   ? SIM_PIPE_CONTROL
+                         : spoken(m) == 'b' ? SIM_PIPE_BULK_OUT
                                                    : SIM_PIPE_INT_OUT;
 
     if (!m->on)
@@ -682,11 +703,13 @@ static void power(struct sim_model *m, bool on)
 {
     forget(m);
     m->on = on;
-    if (!on)
+    if (!on || m->opt.restart == RESTART_NONE)
         return;
-    m->notify = true;
-    m->option = 0x00;
-    m->c_sel = 0x00;
+    if (m->opt.restart == RESTART_FULL) {
+        m->notify = true;
+        m->option = 0x00;
+        m->c_sel = 0x00;
+    }
     aet63m_send_event(m, EVENT_RESET);
 }
 
@@ -768,6 +791,9 @@ static size_t put_endpoints(const struct sim_model *m, uint8_t *p, uint8_t *coun
     enum { BULK = 2, INTERRUPT = 3 };
     size_t n = 0;
 
+    *count = 0;
+    if (m->opt.no_endpoints)
+        return 0;
     if (m->opt.transport != 'b') {
         n += put_endpoint(p + n, 0x81, INTERRUPT, 8, 10);
         *count = 1;

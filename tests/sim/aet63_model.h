@@ -21,7 +21,8 @@ enum {
     AET63M_FAULTS = 32,
     AET63M_TFM_SCRIPTS = 16,
     AET63M_TFM_MAX = 512,
-    AET63M_STAT_SIZE = 16
+    AET63M_STAT_SIZE = 16,
+    AET63M_FAULT_BYTES = 64
 };
 
 enum aet63m_instruction {
@@ -48,14 +49,22 @@ enum aet63m_instruction {
 enum aet63m_event { EVENT_RESET = 0, EVENT_INSERTED = 1, EVENT_REMOVED = 2 };
 
 /* What happens to an event that comes while a command is in flight. */
-enum aet63m_events { EVENTS_IDLE /* never sent */, EVENTS_RACE /* sent before the answer */, EVENTS_AFTER };
+enum aet63m_events { EVENTS_IDLE /* never sent */, EVENTS_RACE /* sent before the answer */, EVENTS_AFTER,
+                     EVENTS_NEVER /* nor is any other */ };
+/* What a restart of the reader, by the reset of its port, makes it forget, and whether it tells of it. */
+enum aet63m_restart { RESTART_FULL, RESTART_MESSAGE /* it forgets nothing */, RESTART_NONE };
 enum aet63m_overlap { OVERLAP_IGNORE, OVERLAP_STALL, OVERLAP_QUEUE };
 
 struct aet63m_options {
     char transport; /* 'a', 'b', 'c' */
+    char speaks;    /* the transport by which it really hears and answers; 0: the same */
     bool int_in;    /* transport B: events go to an interrupt IN endpoint of their own */
     bool pad_random;
     bool nak_raw;
+    bool nak_none;     /* a broken frame is not answered at all */
+    bool careless;     /* a frame with a wrong checksum is answered NAK and executed all the same */
+    bool no_repeat;    /* the host's NAK is not heeded */
+    bool no_endpoints; /* the interface has none */
     bool lower_case;
     bool extended;
     bool wtx_ignored; /* the reader does not lengthen its wait after S(WTX response) */
@@ -64,6 +73,7 @@ struct aet63m_options {
     bool crc_plain;   /* the cards' T=1 CRC is SIM_T1_CRC_PLAIN */
     enum aet63m_events events;
     enum aet63m_overlap overlap;
+    enum aet63m_restart restart;
     unsigned busy_ms; /* processing time of each command */
     unsigned tfm_ms;  /* the same for TFM commands */
     unsigned mute_sw; /* SW1 SW2 when a T=1 card does not answer */
@@ -116,6 +126,7 @@ enum aet63m_fault_kind {
     FAULT_GARBAGE,
     FAULT_EVENT,
     FAULT_STATUS,
+    FAULT_DATA,
     FAULT_REMOVE,
     FAULT_FLIP,
     FAULT_CUT,
@@ -139,6 +150,8 @@ struct aet63m_fault {
     unsigned event; /* event: code */
     unsigned skip;
     unsigned times; /* 0: for ever */
+    uint8_t bytes[AET63M_FAULT_BYTES]; /* data */
+    size_t bytes_n;
 };
 
 struct aet63m_command {

@@ -31,6 +31,7 @@ static const struct kind {
     {"noise", NEO_FAULT_NOISE, ARG_BYTES, true},
     {"half", NEO_FAULT_HALF, ARG_NONE, true},
     {"status", NEO_FAULT_STATUS, ARG_HEX, false},
+    {"data", NEO_FAULT_DATA, ARG_BYTES, true}, /* status 00 and these data in place of the answer */
     {"boot", NEO_FAULT_BOOT, ARG_NONE, false},
     {"unsolicited", NEO_FAULT_UNSOLICITED, ARG_BYTES, true},
     {"wrongcmd", NEO_FAULT_WRONGCMD, ARG_NONE, true},

@@ -112,9 +112,20 @@ static void deliver(struct sim_model *m)
         a->status = (uint8_t)f->number;
         a->n = 0;
     }
+    if (f->kind == NEO_FAULT_DATA) {
+        a->status = NEO_ST_OK;
+        a->n = f->bytes_len;
+        memcpy(a->data, f->bytes, f->bytes_len);
+    }
     if (f->kind == NEO_FAULT_WRONGCMD)
         a->cmd ^= 0x01;
     n = neo_frame_build(a->cmd, a->status, a->data, a->n, frame);
+    if (m->opt.answer_crc != 0) {
+        uint8_t high = frame[n - 2];
+
+        frame[n - 2] = frame[n - 1];
+        frame[n - 1] = high;
+    }
     m->count.answers++;
     if (f->kind == NEO_FAULT_DROP) {
         end_command(m);

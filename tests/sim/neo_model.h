@@ -54,6 +54,7 @@ struct neo_options {
     unsigned link_hid, out_setreport, keyboard, vid, pid;
     unsigned crc, nocard, nocontact, ats_poll, felica_raw, info, dual_loose, eager_auth, stays, sred, enc;
     unsigned iso15693, vicinity_type, icc, get_response, fwt, latency, poll_time;
+    unsigned answer_crc, nibble_any;
     unsigned boot, boot_ms, burst, auto_switch, baud_allowed, antenna_any, second_stop, product;
     char serial[24], model[64];
 };
@@ -79,6 +80,7 @@ enum neo_fault_kind {
     NEO_FAULT_NOISE,
     NEO_FAULT_HALF,
     NEO_FAULT_STATUS,
+    NEO_FAULT_DATA,
     NEO_FAULT_BOOT,
     NEO_FAULT_UNSOLICITED,
     NEO_FAULT_WRONGCMD,

@@ -26,6 +26,8 @@ static const struct option {
     {"vid", AT(vid), NULL, 16, 0xFFFF, 0x0ACD},
     {"pid", AT(pid), NULL, 16, 0xFFFF, 0x3530},
     {"crc", AT(crc), "strict|lenient|swapped|swapped-all", 0, 0, NEO_CRC_STRICT},
+    {"answercrc", AT(answer_crc), "msb|lsb", 0, 0, 0},
+    {"nibble", AT(nibble_any), "strict|any", 0, 0, 0}, /* of 2C-07 and its like */
     {"nocard", AT(nocard), NULL, 16, 0xFF, NEO_ST_TIMEOUT},
     {"nocontact", AT(nocontact), NULL, 16, 0xFF, NEO_ST_TIMEOUT},
     {"2c0e", AT(ats_poll), "off|a|b", 0, 0, NEO_ATS_A},

@@ -33,7 +33,8 @@ static struct neo_card *storage_card(struct sim_model *m, unsigned nibble)
         answer_failure(m, NEO_MUTE);
         return NULL;
     }
-    if (nibble != (m->session.type & 0x0FU) || (!neo_card_is_classic(c) && c->kind != NEO_ULTRALIGHT)) {
+    if ((nibble != (m->session.type & 0x0FU) && !m->opt.nibble_any) ||
+        (!neo_card_is_classic(c) && c->kind != NEO_ULTRALIGHT)) {
         m->count.bad_params++;
         neo_answer_status(m, NEO_ST_PARAMETER);
         return NULL;
