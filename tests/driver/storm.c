@@ -87,8 +87,7 @@ static unsigned rounds(unsigned n)
     return scaled > 0 ? scaled : 1;
 }
 
-/* ---- what a client does
- * ------------------------------------------------------------------------------------------------ */
+/* ---- what a client does ---- */
 
 static bool may_fail_with(RESPONSECODE rc)
 {
@@ -216,8 +215,7 @@ static void stop_clients(void)
     }
 }
 
-/* ---- after the storm
- * -------------------------------------------------------------------------------------------------- */
+/* ---- after the storm ---- */
 
 /* A new card: it must come to be known, and then answer without a single error. */
 static void settle(struct slot *s)
@@ -262,8 +260,7 @@ static unsigned long answered(void)
     return n;
 }
 
-/* ---- cases
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- cases ---- */
 
 static void trouble_a_card(void)
 {
@@ -450,7 +447,7 @@ static void *run_yank(void *arg)
     struct reader *r = arg;
 
     pause_us(dice(40000));
-    (void)sim("%u unplug", r->sim);
+    reader_unplug(r);
     sim_hang_up();
     return NULL;
 }
@@ -531,8 +528,7 @@ static void case_unplug(void)
     settle_all();
 }
 
-/* ---- the whole
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ---- */
 
 static unsigned entries(const char *directory)
 {
@@ -634,6 +630,7 @@ static bool close_all(unsigned fds, unsigned threads)
 
     printf("%s level: descriptors %u before and %u after, threads %u and %u\n", good ? "PASS" : "FAIL", fds, fds_left,
            threads, threads_left);
+    fflush(stdout);
     return good;
 }
 

@@ -114,6 +114,10 @@ extern atomic_int pcscd_grace;
 /* CloseChannels that found a client inside Transmit. */
 extern atomic_ulong closes_in_transmit;
 
+/* Between these two no list of USB devices is made: storm_pcscd.c says why. */
+void bus_hold(void);
+void bus_let_go(void);
+
 /* Stops a slot's presence thread and waits for its end. */
 void pcscd_end_poller(struct slot *s);
 

@@ -81,8 +81,7 @@ void sim_hang_up(void)
     ctl = -1;
 }
 
-/* ---- cards ---------------------------------------------------------------------------------------------------------
- */
+/* ---- cards ---- */
 
 static unsigned long new_life(struct slot *s)
 {
@@ -141,8 +140,7 @@ void card_swap(struct slot *s)
     card_insert(s);
 }
 
-/* ---- readers -------------------------------------------------------------------------------------------------------
- */
+/* ---- readers ---- */
 
 /* The device number in /sys, where a reader's place is its number in the simulator. */
 static unsigned node_of(const struct reader *r)
@@ -174,5 +172,7 @@ void reader_plug(struct reader *r)
 
 void reader_unplug(struct reader *r)
 {
+    bus_hold();
     (void)sim("%u unplug", r->sim);
+    bus_let_go();
 }
