@@ -12,8 +12,9 @@
  *
  * Synchronism. A command whose answer did not come, or came broken, leaves the line in doubt: its answer may still be
  * on the way. `in_sync` is then false, and the next command is preceded by a resynchronisation: all input is taken until
- * it is quiet, GET_ACR_STAT is sent, and only an answer with this reader's own identity block in it counts, and only if
- * nothing follows it. A late answer can therefore never be taken for another command's.
+ * it is quiet, GET_ACR_STAT is sent twice, and only an answer with this reader's own identity block in it counts, and
+ * only if nothing follows it. A late answer can therefore never be taken for another command's, unless the reader held
+ * it back behind two later answers: nothing in the protocol could tell that.
  */
 #ifndef PURSE_AET63_INTERNAL_H
 #define PURSE_AET63_INTERNAL_H

@@ -287,21 +287,17 @@ static void keep_status(struct aet63 *a, const struct aet63_response *m)
     a->identity_known = true;
 }
 
-/* One try of resynchronisation: R_SUCCESS when the last thing the reader said is our status block. */
-static enum result resync_once(struct aet63 *a, deadline_t until)
+/* Asks for the status block: R_SUCCESS when it is the last thing that the reader said. */
+static enum result ask_own_status(struct aet63 *a, deadline_t until)
 {
     static const struct aet63_request ask = {AET63_HEADER, AET63_GET_ACR_STAT, NULL, NULL, 0, 0};
     const struct settings *s = a->reader.settings;
     struct aet63_response m;
     enum heard h;
     bool own = false;
-    enum result r = aet63_drain(a, a->opening ? s->open_quiet : s->resync_quiet,
-                                a->opening ? deadline_min(until, deadline_in(s->open_drain)) : until);
-
-    if (r != R_SUCCESS)
-        return r;
     deadline_t wait = deadline_min(until, deadline_in(s->command_wait));
-    r = send_and_await(a, &ask, &m, wait);
+    enum result r = send_and_await(a, &ask, &m, wait);
+
     while (r == R_SUCCESS || r == R_COMM) {
         own = r == R_SUCCESS && is_own_status(a, &m);
         if (own)
@@ -317,6 +313,19 @@ static enum result resync_once(struct aet63 *a, deadline_t until)
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     return own && r == R_TIMEOUT ? R_SUCCESS : R_TIMEOUT;
+}
+
+/* One try of resynchronisation: silence, then the right answer, twice: an answer held back may pass the first question by,
+ * and it shall not meet a card command. At open no command came before. */
+static enum result resync_once(struct aet63 *a, deadline_t until)
+{
+    const struct settings *s = a->reader.settings;
+    enum result r = aet63_drain(a, a->opening ? s->open_quiet : s->resync_quiet,
+                                a->opening ? deadline_min(until, deadline_in(s->open_drain)) : until);
+
+    for (unsigned i = 0; i < (a->opening ? 1u : 2u) && r == R_SUCCESS && !a->restarted; i++)
+        r = ask_own_status(a, until);
+    return r;
 }
 
 /* The last resort: a USB port reset brings back a reader that stays silent. It forgets its cards. */

@@ -24,7 +24,7 @@
  * State of the line, from below: `line` open or NULL; `in_sync`, nothing of an earlier exchange is under way; `up`, the
  * reader is known and in pass-through mode. vivo_exchange() brings up what is down. A command whose answer did not
  * come, or came broken, leaves in_sync false; then, before the next one, all input is taken until it is quiet and Ping
- * is sent, and only an answer to Ping (18) ends it: answers carry no sub-command, so a late one of 2C could not be told
+ * is sent twice, and only answers to Ping (18) end it: answers carry no sub-command, so a late one of 2C could not be told
  * from the next. A Ping that is not answered three times running means that the reader is lost.
  *
  * A card's session. `powered`: pcscd has its ATR. `session`: a client command was sent since it was activated; from

@@ -391,6 +391,8 @@ static enum result resync(struct vivo *v, deadline_t until)
         r = vivo_drain(v, quiet, until);
         if (r == R_SUCCESS)
             r = vivo_ping(v, until);
+        if (r == R_SUCCESS && v->identity_known)
+            r = vivo_ping(v, until); /* what was held back may pass the first by; it shall not meet a card command */
         if (r == R_SUCCESS && v->silent > 0)
             r = vivo_drain(v, v->reader.settings->ping_wait, until); /* the answers to the Pings before */
         if (r == R_SUCCESS) {

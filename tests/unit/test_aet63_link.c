@@ -18,6 +18,7 @@
 enum { WRITES = 8, CHUNKS = 6, FLOOD_END = 50000000 };
 
 #define ANSWER  "\x02" "01900002900003" "\x03"
+#define LATE    "\x02" "019000026A827B" "\x03"
 #define SPOILT  "\x02" "01900002900103" "\x03"
 #define NAK_BYTES "\x05\x05"
 #define STATUS  "\x02" "0190001041455436332D302E3637FFFF30000000D6" "\x03"
@@ -110,13 +111,20 @@ static int end(void **state)
     return 0;
 }
 
+static uint8_t answer[2]; /* to the last APDU */
+
 static enum result apdu(void)
 {
     static const uint8_t body[] = {0x80, 0x54, 0, 0, 0, 0};
     const struct aet63_request q = {AET63_HEADER, AET63_EXCHANGE_APDU, body, NULL, sizeof body, 0};
     struct aet63_response m;
+    enum result r = aet63_exchange(&a, &q, &m, deadline_in(60000));
 
-    return aet63_exchange(&a, &q, &m, deadline_in(60000));
+    if (r == R_SUCCESS) {
+        assert_int_equal(m.n, sizeof answer);
+        memcpy(answer, m.data, m.n);
+    }
+    return r;
 }
 
 static void after_a_nak_it_is_sent_again(void **state)
@@ -175,11 +183,27 @@ static void after_our_nak_the_line_is_in_doubt(void **state)
     assert_int_equal(apdu(), R_SUCCESS);
     assert_false(a.in_sync);
     wire.script[2][0] = STATUS; /* so the next command begins by getting into step */
-    wire.script[3][0] = ANSWER;
+    wire.script[3][0] = STATUS;
+    wire.script[4][0] = ANSWER;
     assert_int_equal(apdu(), R_SUCCESS);
     assert_int_equal(wire.apdus, 2);
-    assert_int_equal(wire.writes, 4);
+    assert_int_equal(wire.writes, 5);
     assert_true(a.in_sync);
+}
+
+/* The reader holds an answer back, answers the first question after the time-out, and sends it before its next answer. */
+static void an_answer_that_passes_the_first_question_by_is_not_the_next_one(void **state)
+{
+    (void)state;
+    assert_int_equal(apdu(), R_TIMEOUT);
+    wire.script[1][0] = STATUS;
+    wire.script[2][0] = LATE;
+    wire.script[2][1] = STATUS;
+    wire.script[3][0] = ANSWER;
+    assert_int_equal(apdu(), R_SUCCESS);
+    assert_memory_equal(answer, "\x90\x00", 2);
+    assert_int_equal(wire.apdus, 2);
+    assert_int_equal(wire.writes, 4);
 }
 
 /* The packet with STX was lost, the end came with padding behind it: the card has executed the command. */
@@ -221,6 +245,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_answer_behind_a_nak_sends_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_nak_to_our_nak_is_no_proof, begin, end),
         cmocka_unit_test_setup_teardown(after_our_nak_the_line_is_in_doubt, begin, end),
+        cmocka_unit_test_setup_teardown(an_answer_that_passes_the_first_question_by_is_not_the_next_one, begin, end),
         cmocka_unit_test_setup_teardown(padding_behind_a_lost_frame_is_no_nak, begin, end),
         cmocka_unit_test_setup_teardown(what_was_sent_is_wiped, begin, end),
         cmocka_unit_test_setup_teardown(a_reader_that_never_stops_sending_does_not_keep_us, begin, end),
