@@ -590,9 +590,10 @@ enum result slot_set_protocol(struct slot *s, int t)
 
 /* ---- exchange ---------------------------------------------------------------------------------------------------- */
 
-/* Every connection begins with SetProtocolParameters, once after each power-up. A command without it is one that pcscd had let
- * pass for the card before: the card was swapped, and the next one powered up by pcscd's event thread, while the command
- * waited for the reader's mutex. It must not reach the new card. */
+/* Every connection begins with SetProtocolParameters, once after each power-up. A command without it is one that pcscd
+ * had let pass before: while it waited for the reader's mutex the card was reset for another client, or swapped and the
+ * next one powered up by pcscd's event thread. It must not reach a card that has lost the session it was meant for. pcscd
+ * knows of the reset or the swap already and tells this client at its next call, so this is no removal. */
 enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
                           size_t *len)
 {
@@ -612,8 +613,8 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
     s->in_session |= !late;
     pthread_mutex_unlock(&d->mutex);
     if (late) {
-        log_fault(&d->log, "a command for the card before this one came late: not sent");
-        return finish_for_card(s, R_NO_CARD);
+        log_fault(&d->log, "a command came that was meant for the card before it was reset or swapped: not sent");
+        return finish(d, R_NOT_NOW);
     }
     if (other)
         return finish(d, R_PROTOCOL);

@@ -150,7 +150,7 @@ static void class_ff_of_an_old_connection_does_not_reach_the_next_card(void **st
 
     (void)state;
     fake.status.protocol_set = false;
-    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_ICC_NOT_PRESENT);
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_COMMUNICATION_ERROR);
     assert_int_equal(n, 0);
     pci.Protocol = SCARD_PROTOCOL_RAW; /* such a connection never has one */
     n = sizeof response;
