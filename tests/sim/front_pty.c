@@ -506,7 +506,7 @@ static int pty_control(struct sim_reader *r, const char *verb, const char *args,
     return 0;
 }
 
-const struct sim_front_ops sim_front_pty = {
+const struct sim_front_ops sim_front_serial = {
     .create = pty_create,
     .plug = pty_plug,
     .cut = pty_cut,

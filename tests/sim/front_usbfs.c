@@ -903,7 +903,7 @@ static int usbfs_control(struct sim_reader *r, const char *verb, const char *arg
     return 1;
 }
 
-const struct sim_front_ops sim_front_usbfs = {
+const struct sim_front_ops sim_front_usb = {
     .create = usbfs_create,
     .plug = usbfs_plug,
     .cut = usbfs_cut,

@@ -222,7 +222,7 @@ static bool reader_build(struct sim_reader *r, const char *options)
         g_free(rest);
         return false;
     }
-    r->front_ops = r->tty ? &sim_front_pty : &sim_front_usbfs;
+    r->front_ops = r->tty ? &sim_front_serial : &sim_front_usb;
     sim_lock();
     r->model = r->ops->create(r, rest);
     sim_unlock();

@@ -83,7 +83,7 @@ struct sim_front_ops {
     unsigned (*line_speed)(struct sim_reader *r); /* may be NULL */
 };
 
-extern const struct sim_front_ops sim_front_usbfs, sim_front_pty;
+extern const struct sim_front_ops sim_front_usb, sim_front_serial; /* who links another front decides which */
 extern const struct sim_model_ops *const sim_models[]; /* a model that was not linked is NULL */
 extern const size_t sim_models_count;
 

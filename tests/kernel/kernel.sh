@@ -1,0 +1,29 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# The installed package on a real kernel: guest.py in a guest that boot starts. Usage: kernel.sh BUILD
+# Needs Debian's kernel package (get-kernel fetches it; nothing is installed) and QEMU. KERNEL_DIR names a directory
+# that keeps the kernel from one run to the next; it is in BUILD otherwise.
+set -u
+build=$(cd "$1" && pwd)
+top=$(cd "$(dirname "$0")/../.." && pwd)
+what="the driver on a real kernel"
+PATH=$PATH:/usr/sbin:/sbin
+for tool in qemu-system-x86_64 busybox cpio modprobe depmod udevadm pcscd setpriv; do
+    command -v $tool >/dev/null || { echo "SKIP $what: $tool is not installed"; exit 0; }
+done
+kernel=${KERNEL_DIR:-$build/kernel}
+version=$("$top/tests/kernel/get-kernel" "$kernel" | tail -n 1)
+[ -f "$kernel/boot/vmlinuz-$version" ] || { echo "SKIP $what: no kernel: $version"; exit 0; }
+"$top/tests/package/build-deb" "$build" || { echo "FAIL $what: its package does not build"; exit 1; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+dpkg-deb -x "$build"/package/out/ifd-purse_*.deb "$work/package"
+if [ -d "$work/package/lib" ]; then # a link on this system, which a directory would hide
+    mkdir -p "$work/package/usr" && cp -a "$work/package/lib" "$work/package/usr/" && rm -r "$work/package/lib"
+fi
+timeout 540 "$top/tests/kernel/boot" "$kernel" "$work" "$work/package" \
+    "/usr/bin/python3 -B $top/tests/kernel/guest.py $build" 2>&1 | tr -d '\r' | tee "$work/out"
+grep -qx END "$work/out" || echo "FAIL $what: the guest ended before its cases did"
+! grep -q '^FAIL' "$work/out"
