@@ -30,41 +30,37 @@ TOP = os.environ.get("IFD_PURSE_TOP") or os.path.join(os.path.dirname(os.path.ab
 WRITE = bool(os.environ.get("DOCUMENTS_WRITE"))
 
 # How a bed is made of the words behind its name: the rig, and the reader that the examples talk to.
-AET63, HID, TILL = rig.READER, neo.READER, "ViVOpay at the till 00 00"
+EXAMPLE = re.search(r'^FRIENDLYNAME "(.*)"\nDEVICENAME +(\S+)',
+                    open(os.path.join(TOP, "etc/reader.conf.d/ifd-purse-serial.in"), encoding="utf-8").read(), re.M)
 
 
 def bed_aet63(words, settings):
-    return Rig("aet63:" + words, settings="[072F:8002]\n" + settings), AET63
+    return Rig("aet63:" + words, settings="[072F:8002]\n" + settings), rig.READER
 
 
 def bed_hid(words, settings):
     card, _, options = words.partition(" ")
-    return neo.Neo(card, options, settings=neo.BRISK + settings), HID
+    return neo.Neo(card, options, settings=neo.BRISK + settings), neo.READER
 
 
-def bed_serial(words, settings):
-    card, _, options = words.partition(" ")
-    return neo.Neo(card, options, settings=neo.BRISK + settings, link="serial"), TILL
+class Serial(Rig):
+    """A reader on the serial port of the example for reader.conf.d, under the name that stands there."""
 
-
-class All(Rig):
-    """One reader of each kind, a bank card in each."""
-
-    def __init__(self, settings):
-        super().__init__("aet63:card=pboc-t0+balance=12345", "neo:link=hid", "neo:tty=ttyUSB0", settings=settings,
-                         serial={"ViVOpay at the till": "/dev/ttyUSB0:slots=cl"})
+    def __init__(self, card, settings):
+        super().__init__("neo:tty=" + os.path.basename(EXAMPLE[2].split(":")[0]), settings=settings,
+                         serial={EXAMPLE[1]: EXAMPLE[2]})
+        self.card = card
 
     def start(self):
         super().start()
-        for n, balance in (("1", "6850"), ("2", "99")):
-            self.sim("%s insert iso:pboc-cl,balance=%s" % (n, balance))
+        self.sim("0 insert " + self.card)
 
 
-def bed_all(_words, settings):
-    return All(settings), None
+def bed_serial(words, settings):
+    return Serial(words, settings), EXAMPLE[1] + " 00 00"
 
 
-BEDS = {"aet63": bed_aet63, "hid": bed_hid, "serial": bed_serial, "all": bed_all}
+BEDS = {"aet63": bed_aet63, "hid": bed_hid, "serial": bed_serial}
 
 
 class Example:
@@ -84,15 +80,15 @@ def remark(line):
 
 
 def read_block(lines, at, bed):
-    """The examples of the block whose first line is `at`; returns the line behind it."""
-    example = None
+    """The examples of the block whose first line is `at`, which tells their kind; returns the line behind the block."""
+    example, prompt = None, lines[at][:2]
     while at < len(lines) and not lines[at].startswith("```"):
         line = lines[at]
-        if line.startswith(("> ", "$ ")):
+        if prompt in ("> ", "$ ", "# ") and line.startswith("$ " if prompt == "$ " else "> "):
             assert bed, "line %d: an example, and no reader is named for it" % (at + 1)
             example = Example(remark(line) if line[0] == ">" else line, at + 1)
             bed.examples.append(example)
-        elif example and line and not line.startswith("# "):
+        elif example and line and (prompt == "$ " or not line.startswith("# ")):
             example.answer.append(line)
             example.last = at + 1
         at += 1
@@ -191,8 +187,7 @@ def try_bed(bed):
             raise Skip("%s is not installed" % program)
     made, reader = BEDS[bed.words[0]](bed.words[1], bed.settings)
     with made as r:
-        for name in [reader] if reader else r.pc.readers():
-            r.pc.wait_card(name)
+        r.pc.wait_card(reader)
         card = r.connect(reader=reader) if any(e.text[0] == ">" for e in bed.examples) else None
         for example in bed.examples:
             if example.text[0] == "$":
@@ -279,8 +274,48 @@ def complete():
     same("without an example", sorted(missing), [])
 
 
+@case("each message that README.md explains is one of the driver's")
+def messages():
+    table = re.search(r"^\| what you see .*?\n\n", source("README.md"), re.M | re.S)[0]
+    texts = [t for row in table.split("\n")[2:] if row for t in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    assert len(texts) > 5, texts
+    code = ""
+    for folder, _, names in os.walk(os.path.join(TOP, "src")):
+        code += "".join(source(os.path.join(folder, name)) for name in names if name.endswith(".c"))
+    code = re.sub(r'"\s*\n\s*"', "", code)
+    same("not in the driver", [t for t in texts if not all(part.strip() in code for part in t.split("…"))], [])
+
+
+@case("doc/READERS.md lists the readers that the driver knows by their USB ids, and each is one in pcscd")
+def readers():
+    known = re.findall(r"^([0-9A-F]{4}:[0-9A-F]{4}):[av]:(.*)$", source("ifdhandler/readers.list"), re.M)
+    rows = re.findall(r"^\| (.*?) \| USB ([0-9A-F:]{9}) \|", source("doc/READERS.md"), re.M)
+    same("readers", sorted((i, name) for name, i in rows), sorted(known))
+    models = ["aet63:" if name.startswith("ACS") else "neo:link=hid,vid=%s,pid=%s,serial=%d" % (*i.split(":"), n)
+              for n, (i, name) in enumerate(known)]
+    with Rig(*models) as r:
+        names = r.pc.wait_readers(lambda names: len(names) == len(known))
+        for _, name in known:
+            mine = [n for n in names if n.startswith(name + " ")]
+            same("readers of this name: " + name, len(mine), 1)
+            with r.pc.connect(mine[0], 0, winscard.SHARE_DIRECT) as reader:
+                firmware = reader.control(winscard.ESCAPE, "FF 00 48 00 00")
+                same("firmware is told", (len(firmware) > 2, firmware[-2:]), (True, b"\x90\0"))
+
+
+@case("the settings that README.md shows are taken")
+def settings():
+    block = re.search(r"```ini\n(.*?)```", source("README.md"), re.S)[1]
+    sections = re.findall(r"^\[.*\]$", block, re.M)
+    same("sections", sections, ["[072F:8002]", "[/dev/ttyUSB0]", "[0ACD:3530]"])
+    with Rig("aet63:", "neo:link=hid", "neo:tty=ttyUSB0", settings=block, serial={EXAMPLE[1]: EXAMPLE[2]}, wait=2) as r:
+        r.wait_log("AET63 [0-9]")
+        r.pc.wait_readers(lambda names: sum("ViVOpay" in name for name in names) >= 2)
+        same("complaints", [line for line in r.driver_log() if "ifd-purse.conf" in line], [])
+
+
 DOCUMENTS = {}
-for document in ("doc/APDU.md",):
+for document in ("README.md", "doc/APDU.md"):
     add_cases(document)
 try:
     rig.main()
