@@ -314,6 +314,35 @@ def settings():
         same("complaints", [line for line in r.driver_log() if "ifd-purse.conf" in line], [])
 
 
+# What a folder may include, besides itself: what stands below it in the picture.
+BELOW = {"src/base": "", "src/card": "base", "src/transport": "base", "src/reader": "base card transport",
+         "src/aet63": "base card reader transport", "src/vivopay": "base card reader transport",
+         "src/pseudo": "base card reader", "ifdhandler": "base card pseudo reader",
+         "probe": "base card reader transport aet63 vivopay"}
+
+
+@case("the house is as doc/ARCHITECTURE.md draws it: its folders, what each includes, and the names in the text")
+def house():
+    page, everything = source("doc/ARCHITECTURE.md"), ""
+    folders = ["src/" + name for name in sorted(os.listdir(os.path.join(TOP, "src")))] + ["ifdhandler", "probe"]
+    same("folders", folders, sorted(BELOW, key=folders.index))
+    for folder in folders:
+        assert "`%s/`" % folder in page, "%s is not in the table" % folder
+        names = [n for n in os.listdir(os.path.join(TOP, folder)) if n.endswith((".c", ".h"))]
+        code = "".join(source(folder + "/" + n) for n in names)
+        everything += code
+        used = set(re.findall(r'^#include "(\w+)/', code, re.M)) - {os.path.basename(folder), "config.h"}
+        same("what %s includes of what it should not" % folder, sorted(used - set(BELOW[folder].split())), [])
+        outside = re.search(r"^#include <(libusb|libserialport|.*/libusb)", code, re.M)
+        assert folder in ("src/transport", "probe") or not outside, "%s includes %s" % (folder, outside)
+    for name in re.findall(r"`([a-z0-9_]+)`", page):
+        known = re.search(r"\b%s\b" % name, everything) or os.path.exists(os.path.join(TOP, name))
+        assert known or re.search(r"^%s\b" % name, source("Makefile.am"), re.M), "there is no %s" % name
+    for name in re.findall(r"`([\w/-]+/|[\w/-]+\.[chmd]+|[\w/]+\.list)`", page):
+        found = [d for d in ["", "doc"] + folders if os.path.exists(os.path.join(TOP, d, name))]
+        assert found, "there is no %s" % name
+
+
 DOCUMENTS = {}
 for document in ("README.md", "doc/APDU.md"):
     add_cases(document)
