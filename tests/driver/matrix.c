@@ -10,6 +10,7 @@
  *     exchange in between may fail, for another command's answer there is no excuse.
  *
  *   matrix HANDLER LINK SESSION [PART/PARTS]    every PARTS-th case, from PART
+ *   matrix HANDLER LINK SESSION PART/PARTS/N    of these, the sample with every N-th byte
  *   matrix HANDLER LINK SESSION out0/byte7/flip one case, with the driver's log
  *   matrix HANDLER LINK SESSION real            a case of each kind with the waits that the driver really has
  *   matrix list                                 LINK SESSION, a line each
@@ -26,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGES = 64, PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000, LEARN_TRIES = 12, STRIKE_TRIES = 8 };
+enum { MESSAGES = 64, PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000, LEARN_TRIES = 12, STRIKE_TRIES = 9, LEARN_SCALE = 32 };
 
 static const char *const kinds[] = {"lose", "flip", "dup", "trunc", "noise", "late", "later", "gone"};
 enum { LATER = 6, GONE = 7, KINDS = 8 };
@@ -49,6 +50,7 @@ struct one {
 static struct {
     unsigned long all, right, error, failed, again;
 } tally[KINDS];
+static unsigned long slow; /* cases that had to be begun again */
 
 /* ---- one case ----------------------------------------------------------------------------------------------------- */
 
@@ -174,8 +176,9 @@ static bool run(const struct one *c)
     unsigned tries = 0;
 
     /* On a loaded machine a session may, by such short waits, end or take another way before it comes to the message of
-     * this case. What is not right or an error is wrong all the same. */
+     * this case: then it is begun again, with longer ones at last. What is not right or an error is wrong all the same. */
     do {
+        bed_waits(1u << tries / 3 * 2);
         if (!prepare())
             return false;
         before = executed();
@@ -190,6 +193,7 @@ static bool run(const struct one *c)
         bed_close();
         bed_sim("replug");
     }
+    slow += tries > 0;
     tally[c->kind].all++;
     if (!ok)
         tally[c->kind].failed++;
@@ -229,12 +233,13 @@ static size_t parse(const char *list, struct message *out)
     return n;
 }
 
-/* Runs the session until it has been the same twice running. */
+/* Runs the session until it has been the same twice running, with long waits: none of them is needed. */
 static bool learn(void)
 {
     struct message last[MESSAGES];
     size_t last_n = 0;
 
+    bed_waits(LEARN_SCALE);
     for (unsigned i = 0; i < LEARN_TRIES; i++) {
         if (!prepare())
             return false;
@@ -260,7 +265,16 @@ static bool exists(const struct message *m, size_t byte, unsigned kind)
     return kind != LATER || (m->in && byte > 0);
 }
 
-static bool run_part(size_t part, size_t parts)
+/* The sample has each kind of fault at every N-th byte of each message, and each kind begins one byte further than the
+ * one before it: with N = 8 kinds every byte of every message is hit once. */
+static bool in_sample(size_t i, size_t byte, unsigned kind, size_t n)
+{
+    size_t every = n < script[i].n ? n : script[i].n;
+
+    return byte % every == (kind + i) % every;
+}
+
+static bool run_part(size_t part, size_t parts, size_t sample)
 {
     size_t number = 0;
     bool ok = true;
@@ -268,7 +282,7 @@ static bool run_part(size_t part, size_t parts)
     for (size_t i = 0; i < script_n; i++)
         for (size_t byte = 0; byte < script[i].n; byte++)
             for (unsigned kind = 0; kind < KINDS; kind++)
-                if (exists(&script[i], byte, kind) && number++ % parts == part)
+                if (exists(&script[i], byte, kind) && in_sample(i, byte, kind, sample) && number++ % parts == part)
                     ok &= verdict(&(struct one){&script[i], byte, kind}, false);
     return ok;
 }
@@ -311,7 +325,7 @@ static void report(void)
     printf("SCRIPT %s %s", bed.link->name, bed.session->name);
     for (size_t i = 0; i < script_n; i++)
         printf(" %s%u:%zu", script[i].in ? "in" : "out", script[i].number, script[i].n);
-    printf("\nNUDGES %lu\n", bed.nudges);
+    printf("\nNUDGES %lu\nSLOW %lu\n", bed.nudges, slow);
 }
 
 /* ---- the program --------------------------------------------------------------------------------------------------- */
@@ -345,7 +359,7 @@ static int list(void)
 int main(int argc, char **argv)
 {
     const char *what = argc > 4 ? argv[4] : "0/1";
-    size_t part, parts;
+    size_t part, parts, sample = 1;
     bool ok;
 
     if (argc == 2 && strcmp(argv[1], "list") == 0)
@@ -364,8 +378,8 @@ int main(int argc, char **argv)
     ok = learn();
     if (ok && bed.real)
         ok = run_real();
-    else if (ok && sscanf(what, "%zu/%zu", &part, &parts) == 2 && parts > 0)
-        ok = run_part(part, parts);
+    else if (ok && sscanf(what, "%zu/%zu/%zu", &part, &parts, &sample) >= 2 && parts > 0 && sample > 0)
+        ok = run_part(part, parts, sample);
     else if (ok)
         ok = run_named(what);
     if (!ok && tally[0].all + tally[KINDS - 1].all == 0) {

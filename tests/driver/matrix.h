@@ -38,6 +38,7 @@ struct session {
     const char *reader, *settings;     /* further options of the reader, further lines of the configuration */
     const char *card;                  /* the request that puts it in */
     unsigned protocol;                 /* 0 or 1 */
+    bool many;                         /* many exchanges in one call: the cap of a call to the reader is longer */
     bool (*prepare)(void);             /* brings about the state before; false: not yet */
     enum told (*act)(void);            /* what is broken */
     enum told (*next)(unsigned n);     /* an exchange with an answer of its own, for n = 0, 1, 2 */
@@ -55,6 +56,7 @@ struct bed {
     const struct link *link;
     const struct session *session;
     bool real;           /* the driver's own waits */
+    unsigned scale;      /* else: how many times the shortest ones */
     bool open, powered;  /* as pcscd knows */
     long last;           /* what the last call returned */
     unsigned long asked, failed; /* APDUs of next() that were answered, and that failed */
@@ -67,6 +69,8 @@ extern struct bed bed;
 /* Starts the simulator with this program inside; only returns if that fails. */
 int bed_enter(char **argv);
 bool bed_start(const char *handler);
+/* From the next opening on, the driver's waits are so many times the shortest; closes the reader if that is a change. */
+void bed_waits(unsigned scale);
 /* One request to the simulator; what follows "ok" in its reply, or NULL. */
 const char *bed_sim(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 unsigned long bed_count(const char *request, const char *key);

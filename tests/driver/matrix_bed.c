@@ -21,10 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
-
 enum { LUN = 0, LOG_LINES = 400, LOG_LINE = 200, CAP_MARGIN_MS = 3000, ESCAPE = 0x42000001 };
 
-struct bed bed;
+struct bed bed = {.scale = 1};
 uint8_t bed_atr[ATR_SIZE_MAX];
 size_t bed_atr_n;
 
@@ -40,14 +39,18 @@ static struct {
     RESPONSECODE (*poll)(DWORD, int);
 } ifd;
 
-/* What the configuration says, for the judgement of how long a call took. */
-static const struct caps {
+/* What the configuration says, for the judgement of how long a call took. Opening a reader may be many exchanges. */
+struct caps {
     long apdu, power, reader;
-} short_caps = {30, 60, 60}, real_caps = {60000, 30000, 5000};
+};
 
-static const struct caps *caps(void)
+static struct caps caps(void)
 {
-    return bed.real ? &real_caps : &short_caps;
+    long scale = (long)bed.scale;
+
+    if (bed.real)
+        return (struct caps){60000, 30000, 5000};
+    return (struct caps){30 * scale, 60 * scale, (bed.session->many ? 300 : 60) * scale};
 }
 
 int64_t now_ms(void)
@@ -174,18 +177,31 @@ unsigned long bed_count(const char *request, const char *key)
 
 static void write_settings(const char *path)
 {
-    static const char shortened[] =
-        "apdu_cap = 30\npower_cap = 60\nreader_cap = 60\nframe_gap = 8\ncommand_wait = 12\n"
-        "open_quiet = 2\nopen_drain = 10\nresync_quiet = 2\npresence_retry = 10\n";
-    static const char aet63[] = "reset_wait = 30\ntfm_cap = 30\n";
-    static const char vivopay[] = "ping_wait = 8\npoll_time = 10\nrf_off = 1\nreopen_min = 1\nreopen_max = 5\n";
+    const struct caps cap = caps();
     FILE *f = fopen(path, "w");
 
     if (!f)
         abort();
-    fprintf(f, "%s\nlog = 15\n%s%s%s", bed.link->settings, bed.real ? "" : shortened,
-            bed.real ? "" : bed.link->aet63 ? aet63 : vivopay, bed.session->settings);
+    fprintf(f, "%s\nlog = 15\n%s", bed.link->settings, bed.session->settings);
+    if (!bed.real) {
+        fprintf(f, "apdu_cap = %ld\npower_cap = %ld\nreader_cap = %ld\n", cap.apdu, cap.power, cap.reader);
+        fprintf(f, "frame_gap = %u\ncommand_wait = %u\npresence_retry = 10\n", 8 * bed.scale, 12 * bed.scale);
+        fprintf(f, "open_quiet = 2\nopen_drain = 10\nresync_quiet = 2\n");
+        if (bed.link->aet63)
+            fprintf(f, "reset_wait = %u\ntfm_cap = %u\n", 30 * bed.scale, 30 * bed.scale);
+        else
+            fprintf(f, "ping_wait = %u\npoll_time = 10\nrf_off = 1\nreopen_min = 1\nreopen_max = 5\n", 8 * bed.scale);
+    }
     fclose(f);
+}
+
+void bed_waits(unsigned scale)
+{
+    if (bed.scale == scale || bed.real)
+        return;
+    bed_close();
+    bed.scale = scale;
+    write_settings(getenv("IFD_PURSE_CONF"));
 }
 
 int bed_enter(char **argv)
@@ -303,7 +319,7 @@ bool bed_open(void)
     if (!device_name(name, sizeof name))
         return false;
     note("== %s", name);
-    bed.open = ended("open", from, caps()->reader, ifd.create(LUN, name), IFD_SUCCESS);
+    bed.open = ended("open", from, caps().reader, ifd.create(LUN, name), IFD_SUCCESS);
     if (bed.open && ifd.get(LUN, TAG_IFD_POLLING_THREAD_WITH_TIMEOUT, &n, (PUCHAR)(void *)&ifd.poll) != IFD_SUCCESS)
         abort();
     return bed.open;
@@ -314,7 +330,7 @@ void bed_close(void)
     int64_t from = now_ms();
 
     if (bed.open)
-        ended("close", from, caps()->reader, ifd.close(LUN), IFD_SUCCESS);
+        ended("close", from, caps().reader, ifd.close(LUN), IFD_SUCCESS);
     bed.open = bed.powered = false;
 }
 
@@ -322,7 +338,7 @@ bool bed_present(void)
 {
     int64_t from = now_ms();
 
-    if (ended("presence", from, caps()->reader, ifd.presence(LUN), IFD_ICC_PRESENT))
+    if (ended("presence", from, caps().reader, ifd.presence(LUN), IFD_ICC_PRESENT))
         return true;
     bed.powered = false;
     return false;
@@ -332,14 +348,14 @@ void bed_poll(unsigned ms)
 {
     int64_t from = now_ms();
 
-    ended("poll", from, (long)ms + caps()->reader, ifd.poll(LUN, (int)ms), IFD_SUCCESS);
+    ended("poll", from, (long)ms + caps().reader, ifd.poll(LUN, (int)ms), IFD_SUCCESS);
 }
 
 static bool power(DWORD action)
 {
     int64_t from = now_ms();
     DWORD n = sizeof bed_atr;
-    bool ok = ended(action == IFD_POWER_DOWN ? "power down" : "power up", from, caps()->power,
+    bool ok = ended(action == IFD_POWER_DOWN ? "power down" : "power up", from, caps().power,
                     ifd.power(LUN, action, bed_atr, &n), IFD_SUCCESS);
 
     bed_atr_n = ok && n <= sizeof bed_atr ? n : 0;
@@ -362,7 +378,7 @@ bool bed_protocol(void)
     DWORD protocol = bed.session->protocol ? SCARD_PROTOCOL_T1 : SCARD_PROTOCOL_T0;
     int64_t from = now_ms();
 
-    bed.powered = ended("protocol", from, caps()->power, ifd.set_protocol(LUN, protocol, 0, 0, 0, 0), IFD_SUCCESS);
+    bed.powered = ended("protocol", from, caps().power, ifd.set_protocol(LUN, protocol, 0, 0, 0, 0), IFD_SUCCESS);
     return bed.powered;
 }
 
@@ -397,7 +413,7 @@ bool bed_transmit(const uint8_t *apdu, size_t n, uint8_t *answer, size_t *len)
     DWORD cap = ANSWER_MAX;
 
     memcpy(copy, apdu, n);
-    bool ok = ended("transmit", from, caps()->apdu, ifd.transmit(LUN, send, copy, n, answer, &cap, &back), IFD_SUCCESS);
+    bool ok = ended("transmit", from, caps().apdu, ifd.transmit(LUN, send, copy, n, answer, &cap, &back), IFD_SUCCESS);
     *len = ok ? cap : 0;
     if (bed.last == IFD_ICC_NOT_PRESENT)
         bed.powered = false;
@@ -411,7 +427,7 @@ bool bed_control(const uint8_t *command, size_t n, uint8_t *answer, size_t *len)
     DWORD got = 0;
 
     memcpy(copy, command, n);
-    bool ok = ended("control", from, caps()->reader, ifd.control(LUN, ESCAPE, copy, n, answer, ANSWER_MAX, &got),
+    bool ok = ended("control", from, caps().reader, ifd.control(LUN, ESCAPE, copy, n, answer, ANSWER_MAX, &got),
                     IFD_SUCCESS);
     *len = ok ? got : 0;
     return ok;
