@@ -206,12 +206,42 @@ static enum result host_nak(struct aet63 *a, deadline_t until)
     return t->ops->write(t, raw, sizeof raw, until);
 }
 
+/* GET_ACR_STAT answers: 16 bytes or more, and the part that never changes as it was at open. */
+static bool is_own_status(const struct aet63 *a, const struct aet63_response *m)
+{
+    return m->sw1 == AET63_SW1_DONE && m->n >= AET63_STATUS_SIZE &&
+           (!a->identity_known || memcmp(m->data, a->status, AET63_IDENTITY_SIZE) == 0);
+}
+
+/* On a slow line the answer to a question that resynchronised it may come late: it must not pass for the answer to what
+ * was sent since. A card would have to answer with the reader's own identity to be taken for it. */
+static bool is_late_status(const struct aet63 *a, const struct aet63_request *q, const struct aet63_response *m)
+{
+    return q->instruction != AET63_GET_ACR_STAT && a->identity_known && m->n == AET63_STATUS_SIZE && is_own_status(a, m);
+}
+
+/* What await_answer() waits for: late answers to GET_ACR_STAT go by. */
+static enum result receive_answer(struct aet63 *a, const struct aet63_request *q, enum heard *h,
+                                  struct aet63_response *m, deadline_t until)
+{
+    enum result r;
+
+    while ((r = receive(a, h, m, until)) == R_SUCCESS && !a->restarted && *h == HEARD_RESPONSE &&
+           is_late_status(a, q, m)) {
+        log_fault(a->reader.log, "an answer to GET_ACR_STAT came late; dropped");
+        aet63_contradicted(a, 15, "an answer came after the line had been silent");
+        if (deadline_passed(until))
+            return R_TIMEOUT;
+    }
+    return r;
+}
+
 /* Waits for the answer to q. A broken one is asked for again by NAK if the configuration says so. */
 static enum result await_answer(struct aet63 *a, const struct aet63_request *q, enum heard *h, struct aet63_response *m,
                                 deadline_t until)
 {
     for (unsigned naks = 0;; naks++) {
-        enum result r = receive(a, h, m, until);
+        enum result r = receive_answer(a, q, h, m, until);
 
         if (r == R_SUCCESS && a->restarted)
             return R_COMM;
@@ -272,13 +302,6 @@ static enum result send_and_await(struct aet63 *a, const struct aet63_request *q
             return r;
     }
     return R_COMM;
-}
-
-/* GET_ACR_STAT answers: 16 bytes or more, and the part that never changes as it was at open. */
-static bool is_own_status(const struct aet63 *a, const struct aet63_response *m)
-{
-    return m->sw1 == AET63_SW1_DONE && m->n >= AET63_STATUS_SIZE &&
-           (!a->identity_known || memcmp(m->data, a->status, AET63_IDENTITY_SIZE) == 0);
 }
 
 static void keep_status(struct aet63 *a, const struct aet63_response *m)

@@ -206,6 +206,21 @@ static void an_answer_that_passes_the_first_question_by_is_not_the_next_one(void
     assert_int_equal(wire.writes, 4);
 }
 
+/* Of three questions two were answered in time; the third answer comes when a card command is on its way. */
+static void a_late_answer_to_a_question_is_not_the_cards(void **state)
+{
+    (void)state;
+    assert_int_equal(apdu(), R_TIMEOUT);
+    wire.script[2][0] = STATUS; /* the answer to the first question, which was given up */
+    wire.script[3][0] = STATUS;
+    wire.script[4][0] = STATUS;
+    wire.script[4][1] = ANSWER;
+    assert_int_equal(apdu(), R_SUCCESS);
+    assert_memory_equal(answer, "\x90\x00", 2);
+    assert_int_equal(wire.apdus, 2);
+    assert_int_equal(wire.writes, 5);
+}
+
 /* The packet with STX was lost, the end came with padding behind it: the card has executed the command. */
 static void padding_behind_a_lost_frame_is_no_nak(void **state)
 {
@@ -246,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_nak_to_our_nak_is_no_proof, begin, end),
         cmocka_unit_test_setup_teardown(after_our_nak_the_line_is_in_doubt, begin, end),
         cmocka_unit_test_setup_teardown(an_answer_that_passes_the_first_question_by_is_not_the_next_one, begin, end),
+        cmocka_unit_test_setup_teardown(a_late_answer_to_a_question_is_not_the_cards, begin, end),
         cmocka_unit_test_setup_teardown(padding_behind_a_lost_frame_is_no_nak, begin, end),
         cmocka_unit_test_setup_teardown(what_was_sent_is_wiped, begin, end),
         cmocka_unit_test_setup_teardown(a_reader_that_never_stops_sending_does_not_keep_us, begin, end),
