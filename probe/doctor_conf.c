@@ -3,8 +3,8 @@
  * The doctor at reader.conf.d (doctor.h). pcscd's reader of these files has traps, and it tells nobody when one
  * springs: a record is complete as soon as FRIENDLYNAME, LIBPATH and DEVICENAME (or CHANNELID) were seen, and whatever
  * follows belongs to the next one; quotes are for FRIENDLYNAME alone; a character that is not allowed ends the reading
- * of the file; a DEVICENAME without an option is skipped while its node is not there; two handlers are told apart by
- * the text of their LIBPATH. So the files are read here the way pcscd reads them.
+ * of the file; a DEVICENAME without an option whose node is not there ends it, too, and in the last file it may end
+ * pcscd; two handlers are told apart by the text of their LIBPATH. So the files are read here the way pcscd reads them.
  */
 #include "probe/doctor.h"
 
@@ -117,7 +117,7 @@ static void check_device(struct reading *f, const struct serial_record *r)
     if (!devicename_split(r->device, node, sizeof node, &options))
         return;
     if (!strchr(r->device, ':') && (!system_path(d->root, node, path) || stat(path, &st) != 0)) {
-        doctor_finding(d, NULL, "%s:%u: %s is not there, and without an option pcscd skips the record then", r->file,
+        doctor_finding(d, NULL, "%s:%u: %s is not there, and without an option pcscd skips the record or ends", r->file,
                        r->line, node);
         doctor_mend("write: DEVICENAME %s:slots=cl (the driver opens the port when it comes)", node);
     }
