@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# The installed package on a real kernel: guest.py in a guest that boot starts. Usage: kernel.sh BUILD
+# The installed driver on a real kernel: guest.py in a guest that boot starts. Usage: kernel.sh BUILD
+# What is installed there is what make install installs; tests/package/debian.sh sees that the package has all of it.
 # Needs Debian's kernel package (get-kernel fetches it; nothing is installed) and QEMU. KERNEL_DIR names a directory
 # that keeps the kernel from one run to the next; it is in BUILD otherwise.
 set -u
@@ -15,12 +16,16 @@ done
 kernel=${KERNEL_DIR:-$build/kernel}
 version=$("$top/tests/kernel/get-kernel" "$kernel" | tail -n 1)
 [ -f "$kernel/boot/vmlinuz-$version" ] || { echo "SKIP $what: no kernel: $version"; exit 0; }
-"$top/tests/package/build-deb" "$build" || { echo "FAIL $what: its package does not build"; exit 1; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-dpkg-deb -x "$build"/package/out/ifd-purse_*.deb "$work/package"
-if [ -d "$work/package/lib" ]; then # a link on this system, which a directory would hide
+# (installed_dirs: the record of directories is for make uninstall, and another test's, which may run beside this one)
+make -C "$build" install DESTDIR="$work/package" installed_dirs=: >"$work/log" 2>&1 || {
+    tail -n 20 "$work/log"
+    echo "FAIL $what: make install"
+    exit 1
+}
+if [ -d "$work/package/lib" ] && [ -L /lib ]; then # a directory would hide the link
     mkdir -p "$work/package/usr" && cp -a "$work/package/lib" "$work/package/usr/" && rm -r "$work/package/lib"
 fi
 timeout 540 "$top/tests/kernel/boot" "$kernel" "$work" "$work/package" \

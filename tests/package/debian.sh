@@ -55,7 +55,8 @@ dpkg-deb -x "$deb" "$work/x" && dpkg-deb -e "$deb" "$work/x/DEBIAN"
 [ "$(cat "$work/x/DEBIAN/conffiles")" = /etc/ifd-purse.conf ] && [ ! -e "$work/x/etc/reader.conf.d" ]
 verdict $? "the one conffile is /etc/ifd-purse.conf; reader.conf.d is left alone"
 # Everything make install installs is in it, but for what Debian has under another name.
-(cd "$build" && make install DESTDIR="$work/i") >"$work/log" 2>&1 || tail -n 20 "$work/log"
+# (installed_dirs: the record of directories is for make uninstall, and another test's, which may run beside this one)
+(cd "$build" && make install DESTDIR="$work/i" installed_dirs=:) >"$work/log" 2>&1 || tail -n 20 "$work/log"
 missing=$(cd "$work/i" && find . -type f ! -name COPYING ! -name NEWS | while IFS= read -r file; do
     [ -e "$work/x/$file" ] || [ -e "$work/x/$file.gz" ] || echo "$file"
 done)
