@@ -11,8 +11,9 @@ are named by a comment, which a reader of the page does not see; it holds until 
     > attribute VENDOR_NAME     # SCardGetAttrib
     $ pcsc_scan -r              # a program; what it prints follows, … stands for any lines
 
-The first word is a key of BEDS below, the rest is for that bed; settings of the driver follow behind a semicolon. All
-examples of one bed are one case, over one connection. An answer goes on in lines that begin with two blanks.
+The first word is a key of BEDS below, or "probe" (a reader without pcscd), the rest is for that bed; settings of the
+driver follow behind a semicolon. All examples of one bed are one case, over one connection. An answer goes on in lines
+that begin with two blanks.
 
 With DOCUMENTS_WRITE=1 the answers are not compared but written into the documents: for who changes an example.
 """
@@ -156,11 +157,11 @@ def fits(shown, answer):
     return shown == answer if not some else answer.startswith(begin) and answer[len(begin):].endswith(end)
 
 
-def run_program(r, command):
-    """A command line as a user types it, where the ready-made scripts are."""
+def run_program(command, before, cwd):
+    """A command line as a user types it, `before` that of a program that runs it."""
     env = dict(os.environ, LC_ALL="C", HOME=rig.base, XDG_CACHE_HOME=rig.base)
-    p = subprocess.run(["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60,
-                       stderr=subprocess.STDOUT, cwd=os.path.join(TOP, "examples"), env=env)
+    p = subprocess.run(before + ["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+                       stderr=subprocess.STDOUT, timeout=100, cwd=cwd, env=env)
     assert p.returncode == 0, "%s: status %d: %s" % (command, p.returncode, p.stdout)
     return [line.rstrip() for line in p.stdout.split("\n") if line.strip()]
 
@@ -174,14 +175,25 @@ def matches(shown, printed):
     return bool(printed) and shown[0].rstrip() == printed[0] and matches(shown[1:], printed[1:])
 
 
-def try_program(r, example):
-    printed = run_program(r, example.text[2:])
+def try_program(example, before=(), cwd=os.path.join(TOP, "examples")):
+    printed = run_program(example.text[2:], list(before), cwd)
     if WRITE and not any(line.strip() == "…" for line in example.answer):
         example.answer = printed
     assert matches(example.answer, printed), "%s: it printed %r" % (example.text, printed)
 
 
+def try_probe(bed):
+    """A simulated reader and no pcscd: the probe has it to itself."""
+    assert bed.words[0] == "probe" and rig.build
+    for example in bed.examples:
+        example.text = re.sub(r"sudo (ifd-purse-probe)", rig.build + r"/\1", example.text)
+        before = [rig.build + Rig.simulator, "--ctl", rig.base + "/ctl", "--reader", bed.words[1], "--"]
+        try_program(example, before, rig.base)
+
+
 def try_bed(bed):
+    if bed.words[0] == "probe":
+        return try_probe(bed)
     for program in {shlex.split(e.text)[1] for e in bed.examples if e.text[0] == "$"}:
         if subprocess.run(["which", program], capture_output=True).returncode != 0:
             raise Skip("%s is not installed" % program)
@@ -191,7 +203,7 @@ def try_bed(bed):
         card = r.connect(reader=reader) if any(e.text[0] == ">" for e in bed.examples) else None
         for example in bed.examples:
             if example.text[0] == "$":
-                try_program(r, example)
+                try_program(example)
                 continue
             answer = ask(card, example.text[2:])
             if WRITE and not fits(unfolded(example.answer), answer):
