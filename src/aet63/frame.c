@@ -10,42 +10,44 @@
 
 enum { RESPONSE_MIN = 5, COMMAND_MIN = 4 };
 
-static void put_hex(struct wbuf *w, const uint8_t *p, size_t n, uint8_t *sum)
+/* Writes n bytes as text; returns where the next one goes. The caller has made sure that there is room. */
+static uint8_t *put_hex(uint8_t *text, const uint8_t *p, size_t n, uint8_t *sum)
 {
     static const uint8_t digits[] = "0123456789ABCDEF";
-    uint8_t *text = wbuf_room(w, 2 * n);
+    uint8_t all = *sum;
 
-    for (size_t i = 0; text && i < n; i++) {
-        text[2 * i] = digits[p[i] >> 4];
-        text[2 * i + 1] = digits[p[i] & 15];
-        *sum ^= p[i];
+    for (const uint8_t *end = p + n; p < end; p++) {
+        *text++ = digits[*p >> 4];
+        *text++ = digits[*p & 15];
+        all ^= *p;
     }
+    *sum = all;
+    return text;
 }
 
 size_t aet63_encode(uint8_t header, uint8_t instruction, const uint8_t *part1, size_t n1, const uint8_t *part2, size_t n2,
                     uint8_t *text, size_t cap)
 {
-    uint8_t head[5];
-    struct wbuf h = wbuf_over(head, sizeof head), w = wbuf_over(text, cap);
-    uint8_t sum = 0;
+    size_t n = n1 + n2, head_size = n >= AET63_LONG_FORM ? 5 : 3;
+    uint8_t head[5] = {header, instruction, (uint8_t)n};
+    uint8_t sum = 0, *at = text;
 
-    if (n1 > AET63_DATA_MAX || n2 > AET63_DATA_MAX - n1)
+    if (n1 > AET63_DATA_MAX || n2 > AET63_DATA_MAX - n1 || cap < 2 * (head_size + n + 1) + 2)
         return 0;
-    wbuf_u8(&h, header);
-    wbuf_u8(&h, instruction);
-    if (n1 + n2 >= AET63_LONG_FORM) {
-        wbuf_u8(&h, AET63_LONG_FORM);
-        wbuf_be16(&h, (unsigned)(n1 + n2));
-    } else {
-        wbuf_u8(&h, (unsigned)(n1 + n2));
+    if (n >= AET63_LONG_FORM) {
+        head[2] = AET63_LONG_FORM;
+        head[3] = (uint8_t)(n >> 8);
+        head[4] = (uint8_t)n;
     }
-    wbuf_u8(&w, AET63_STX);
-    put_hex(&w, head, h.len, &sum);
-    put_hex(&w, part1, n1, &sum);
-    put_hex(&w, part2, n2, &sum);
-    put_hex(&w, &(uint8_t){sum}, 1, &(uint8_t){0});
-    wbuf_u8(&w, AET63_ETX);
-    return w.failed ? 0 : w.len;
+    *at++ = AET63_STX;
+    at = put_hex(at, head, head_size, &sum);
+    if (n1 > 0)
+        at = put_hex(at, part1, n1, &sum);
+    if (n2 > 0)
+        at = put_hex(at, part2, n2, &sum);
+    at = put_hex(at, &(uint8_t){sum}, 1, &(uint8_t){0});
+    *at++ = AET63_ETX;
+    return (size_t)(at - text);
 }
 
 /* The data field that begins with its length, up to the checksum; R_COMM unless it fills the message exactly. */
@@ -173,11 +175,16 @@ static enum aet63_input body(struct aet63_decoder *d, uint8_t c)
 static void take_pairs(struct aet63_decoder *d, const uint8_t **p, size_t *n)
 {
     const uint8_t *at = *p, *end = at + *n;
+    size_t len = d->raw_len;
 
-    while (end - at >= 2 && hex_digit[at[0]] && hex_digit[at[1]] && d->raw_len < sizeof d->raw) {
-        d->raw[d->raw_len++] = (uint8_t)((hex_digit[at[0]] - 1u) << 4 | (hex_digit[at[1]] - 1u));
-        at += 2;
+    for (; end - at >= 2 && len < sizeof d->raw; at += 2) {
+        unsigned high = hex_digit[at[0]], low = hex_digit[at[1]];
+
+        if (high == 0 || low == 0)
+            break;
+        d->raw[len++] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
+    d->raw_len = len;
     *n -= (size_t)(at - *p);
     *p = at;
 }

@@ -7,33 +7,17 @@
 
 #include <limits.h>
 
-enum { NS_PER_MS = 1000000, NS_PER_S = 1000000000 };
-
-static int64_t read_clock(clockid_t id)
-{
-    struct timespec t = {0};
-
-    /* Both clocks exist on every Linux this driver can be built for; a failure would leave time at 0. */
-    (void)clock_gettime(id, &t);
-    return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
-}
-
-int64_t clock_now(void)
-{
-    return read_clock(CLOCK_MONOTONIC);
-}
-
 /* The kernel keeps the difference of the two clocks constant between suspends, but they can be read only one after the
  * other. So CLOCK_BOOTTIME is read between two readings of CLOCK_MONOTONIC, again if the thread was held up meanwhile,
  * and the difference is rounded to a step far above what is left of that error: equal sleeps give equal numbers. */
 int64_t clock_suspended(void)
 {
-    const int64_t step = 10 * (int64_t)NS_PER_MS, narrow = NS_PER_MS / 20;
+    const int64_t step = 10 * (int64_t)CLOCK_NS_PER_MS, narrow = CLOCK_NS_PER_MS / 20;
     int64_t best = 0, width = INT64_MAX;
 
     for (int i = 0; i < 8 && width > narrow; i++) {
         int64_t before = clock_now();
-        int64_t boot = read_clock(CLOCK_BOOTTIME);
+        int64_t boot = clock_read(CLOCK_BOOTTIME);
         int64_t after = clock_now();
 
         if (after - before < width) {
@@ -47,19 +31,9 @@ int64_t clock_suspended(void)
 deadline_t deadline_in(unsigned ms)
 {
     int64_t now = clock_now();
-    int64_t span = (int64_t)ms * NS_PER_MS; /* at most 2^32 ms: far from overflow */
+    int64_t span = (int64_t)ms * CLOCK_NS_PER_MS; /* at most 2^32 ms: far from overflow */
 
     return now >= DEADLINE_NEVER - span ? DEADLINE_NEVER - 1 : now + span;
-}
-
-deadline_t deadline_min(deadline_t a, deadline_t b)
-{
-    return a < b ? a : b;
-}
-
-bool deadline_passed(deadline_t d)
-{
-    return d != DEADLINE_NEVER && d <= clock_now();
 }
 
 int deadline_left_ms(deadline_t d)
@@ -73,7 +47,7 @@ int deadline_left_ms(deadline_t d)
         return 0;
     left = d - now;
     /* Rounded up: a poll() that returns a fraction too early would spin until the deadline. */
-    left = left / NS_PER_MS + (left % NS_PER_MS != 0);
+    left = left / CLOCK_NS_PER_MS + (left % CLOCK_NS_PER_MS != 0);
     return left > INT_MAX ? INT_MAX : (int)left;
 }
 
@@ -82,12 +56,12 @@ struct timespec deadline_timespec(deadline_t d)
     /* The latest second that every time_t holds; on a 64-bit time_t it is as good as never too (the year 2038 counted
      * from the machine's start). */
     const int64_t last = INT32_MAX;
-    int64_t s = d / NS_PER_S;
+    int64_t s = d / CLOCK_NS_PER_S;
     struct timespec t = {0};
 
     if (d <= 0)
         return t;
     t.tv_sec = (time_t)(s > last ? last : s);
-    t.tv_nsec = (long)(d % NS_PER_S);
+    t.tv_nsec = (long)(d % CLOCK_NS_PER_S);
     return t;
 }

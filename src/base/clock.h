@@ -14,8 +14,24 @@ typedef int64_t deadline_t; /* nanoseconds of CLOCK_MONOTONIC */
 
 #define DEADLINE_NEVER INT64_MAX
 
+enum { CLOCK_NS_PER_MS = 1000000, CLOCK_NS_PER_S = 1000000000 };
+
+/* The short ones stand here, in the header: each of them is asked a dozen times in an exchange. */
+
+static inline int64_t clock_read(clockid_t id)
+{
+    struct timespec t = {0};
+
+    /* Both clocks that are used exist on every Linux this driver can be built for; a failure would leave time at 0. */
+    (void)clock_gettime(id, &t);
+    return (int64_t)t.tv_sec * CLOCK_NS_PER_S + t.tv_nsec;
+}
+
 /* Now, in nanoseconds of CLOCK_MONOTONIC. */
-int64_t clock_now(void);
+static inline int64_t clock_now(void)
+{
+    return clock_read(CLOCK_MONOTONIC);
+}
 
 /* Nanoseconds that the machine has spent suspended since it started (CLOCK_BOOTTIME less CLOCK_MONOTONIC). It grows
  * only by a suspend: a line that was open across a growth must be synchronised again. */
@@ -25,9 +41,15 @@ int64_t clock_suspended(void);
 deadline_t deadline_in(unsigned ms);
 
 /* The earlier of two. */
-deadline_t deadline_min(deadline_t a, deadline_t b);
+static inline deadline_t deadline_min(deadline_t a, deadline_t b)
+{
+    return a < b ? a : b;
+}
 
-bool deadline_passed(deadline_t d);
+static inline bool deadline_passed(deadline_t d)
+{
+    return d != DEADLINE_NEVER && d <= clock_now();
+}
 
 /* Milliseconds left, rounded up, 0 when passed, at most INT_MAX; -1 for DEADLINE_NEVER: what poll() takes. */
 int deadline_left_ms(deadline_t d);

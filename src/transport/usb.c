@@ -43,15 +43,13 @@ static enum result await_out(struct usb *u, deadline_t until)
     return ended != R_SUCCESS ? ended : R_TIMEOUT;
 }
 
-/* What a transfer that came back by itself has come to. */
-static enum result judge_out(struct usb *u, enum libusb_transfer_status status, int actual, int length)
+/* What a transfer that came back by itself, but did not do all it should, has come to. */
+static enum result out_failed(struct usb *u, enum libusb_transfer_status status, int actual, int length)
 {
     uint8_t endpoint = u->out.transfer->endpoint;
 
     switch (status) {
     case LIBUSB_TRANSFER_COMPLETED:
-        if (actual == length)
-            return R_SUCCESS;
         log_fault(u->t.log, "USB output: %d of %d bytes left", actual, length);
         return R_COMM;
     case LIBUSB_TRANSFER_NO_DEVICE:
@@ -74,23 +72,24 @@ static enum result judge_out(struct usb *u, enum libusb_transfer_status status, 
     }
 }
 
-/* May a message be put into the OUT buffer and sent? */
-static enum result out_ready(struct usb *u, deadline_t until)
+/* Takes the OUT transfer, so that its buffer may be filled; run_out() follows. */
+static enum result take_out(struct usb *u, deadline_t until)
 {
+    bool late = deadline_passed(until), flying = false;
     enum result r;
-    bool flying;
 
     pthread_mutex_lock(&u->lock);
     r = usb_ended(u);
-    flying = u->out.flying;
+    if (r == R_SUCCESS) {
+        flying = u->out.flying;
+        u->out.flying |= !late;
+    }
     pthread_mutex_unlock(&u->lock);
-    if (r != R_SUCCESS)
-        return r;
     if (flying) {
         log_fault(u->t.log, "USB output: an earlier transfer has not come back");
         return R_COMM;
     }
-    return deadline_passed(until) ? R_TIMEOUT : R_SUCCESS;
+    return r == R_SUCCESS && late ? R_TIMEOUT : r;
 }
 
 /* Runs the OUT transfer as its fields say: `length` data bytes, for an IN request at most. *actual may be NULL. */
@@ -100,9 +99,6 @@ static enum result run_out(struct usb *u, int length, size_t *actual, deadline_t
     enum result r;
     int rc, done;
 
-    pthread_mutex_lock(&u->lock);
-    u->out.flying = true;
-    pthread_mutex_unlock(&u->lock);
     rc = libusb_submit_transfer(u->out.transfer);
     pthread_mutex_lock(&u->lock);
     if (rc != LIBUSB_SUCCESS) {
@@ -121,10 +117,11 @@ static enum result run_out(struct usb *u, int length, size_t *actual, deadline_t
     pthread_mutex_unlock(&u->lock);
     if (r != R_SUCCESS)
         return r;
-    if (!actual)
-        return judge_out(u, status, done, length);
-    *actual = done > 0 ? (size_t)done : 0;
-    return judge_out(u, status, done, done);
+    if (actual)
+        *actual = done > 0 ? (size_t)done : 0;
+    if (status == LIBUSB_TRANSFER_COMPLETED && (actual || done == length))
+        return R_SUCCESS;
+    return out_failed(u, status, done, length);
 }
 
 /* One control request with n data bytes. */
@@ -160,7 +157,7 @@ static void fill_packets(struct usb *u, const uint8_t *data, size_t n)
 static enum result send_piece(struct usb *u, const uint8_t *data, size_t n, deadline_t until)
 {
     enum { OUT_VENDOR = 0x40, OUT_CLASS_INTERFACE = 0x21, SET_REPORT = 0x09, OUTPUT_REPORT = 0x0200 };
-    enum result r = out_ready(u, until);
+    enum result r = take_out(u, until);
 
     if (r != R_SUCCESS)
         return r;
@@ -199,15 +196,6 @@ static enum result usb_write(struct transport *t, const uint8_t *data, size_t n,
 
 /* ---- in ---- */
 
-/* Lock held. */
-static bool any_failed(const struct usb *u)
-{
-    for (unsigned i = 0; i < u->in_count; i++)
-        if (u->in[i].failed)
-            return true;
-    return false;
-}
-
 static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe,
                             deadline_t until)
 {
@@ -221,7 +209,7 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
     u->announced = u->overflow_told = false;
     while ((r = usb_ended(u)) == R_SUCCESS) {
         *n = usb_ring_take(&u->ring, pipe, chunk);
-        if (*n > 0 || any_failed(u) || !in_time)
+        if (*n > 0 || usb_any_failed(u) || !in_time)
             break;
         u->reading = true;
         in_time = usb_wait(u, until);
@@ -242,7 +230,7 @@ static bool usb_pending(struct transport *t)
     bool pending;
 
     pthread_mutex_lock(&u->lock);
-    pending = u->gone || u->ring.used > 0 || (any_failed(u) && u->announce_at == 0);
+    pending = u->gone || u->ring.used > 0 || (u->announce_at == 0 && usb_any_failed(u));
     pthread_mutex_unlock(&u->lock);
     return pending;
 }
@@ -309,13 +297,14 @@ enum result usb_hid_report_descriptor(struct transport *t, uint8_t *buf, size_t 
 {
     enum { IN_STANDARD_INTERFACE = 0x81, GET_DESCRIPTOR = 0x06, REPORT_DESCRIPTOR = 0x2200 };
     struct usb *u = usb_of(t);
-    enum result r = out_ready(u, until);
+    enum result r;
 
     *n = 0;
-    if (r != R_SUCCESS)
-        return r;
     if (u->pipes.form != USB_FORM_HID || cap == 0)
         return R_NOT_SUPPORTED;
+    r = take_out(u, until);
+    if (r != R_SUCCESS)
+        return r;
     if (cap > USB_MESSAGE_MAX)
         cap = USB_MESSAGE_MAX;
     fill_control(u, IN_STANDARD_INTERFACE, GET_DESCRIPTOR, REPORT_DESCRIPTOR, NULL, cap);

@@ -96,27 +96,38 @@ void usb_lose(struct usb *u)
 
 /* ---- IN pipes ---- */
 
+/* A transfer could not be submitted. */
+static void submit_failed(struct usb_in *in, int why)
+{
+    struct usb *u = in->usb;
+    struct news news = {0};
+
+    pthread_mutex_lock(&u->lock);
+    in->flying = false;
+    if (why == LIBUSB_ERROR_NO_DEVICE)
+        lose(u, &news);
+    else
+        fail_pipe(in, libusb_error_name(why), &news);
+    pthread_cond_broadcast(&u->changed);
+    pthread_mutex_unlock(&u->lock);
+    tell(u, in->index, &news);
+}
+
 /* Submits a transfer that its caller has marked as flying. Without the lock: libusb takes locks of its own here that it
  * also holds around callbacks. */
 static void submit_in(struct usb_in *in)
 {
     struct usb *u = in->usb;
-    struct news news = {0};
     int r = libusb_submit_transfer(in->transfer);
     bool take_back;
 
-    pthread_mutex_lock(&u->lock);
     if (r != LIBUSB_SUCCESS) {
-        in->flying = false;
-        if (r == LIBUSB_ERROR_NO_DEVICE)
-            lose(u, &news);
-        else
-            fail_pipe(in, libusb_error_name(r), &news);
-        pthread_cond_broadcast(&u->changed);
+        submit_failed(in, r);
+        return;
     }
-    take_back = r == LIBUSB_SUCCESS && u->stopping;
+    pthread_mutex_lock(&u->lock);
+    take_back = u->stopping;
     pthread_mutex_unlock(&u->lock);
-    tell(u, in->index, &news);
     if (take_back)
         libusb_cancel_transfer(in->transfer);
 }
@@ -187,8 +198,12 @@ static void LIBUSB_CALL in_done(struct libusb_transfer *transfer)
 enum result usb_recover_input(struct usb *u)
 {
     enum result r = R_SUCCESS;
+    bool any;
 
-    for (unsigned i = 0; i < u->in_count; i++) {
+    pthread_mutex_lock(&u->lock);
+    any = usb_any_failed(u);
+    pthread_mutex_unlock(&u->lock);
+    for (unsigned i = 0; any && i < u->in_count; i++) {
         struct usb_in *in = &u->in[i];
         bool failed;
         int rc;

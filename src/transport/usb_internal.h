@@ -30,7 +30,7 @@ enum {
     USB_CANCEL_AGAIN = 100    /* milliseconds after which one that has not is cancelled once more */
 };
 
-/* Chunks in the order of their arrival. Guarded by the owner's lock. */
+/* Chunks in the order of their arrival: `used` bytes from `head` on. Guarded by the owner's lock. */
 struct usb_ring {
     uint8_t bytes[USB_RING_SIZE];
     size_t head, used;
@@ -121,6 +121,15 @@ bool usb_stop_transfers(struct usb *u);
 enum result usb_recover_input(struct usb *u);
 /* The device has gone: wakes everybody and tells the owner of the transport, once. No lock held. */
 void usb_lose(struct usb *u);
+
+/* Has an IN pipe failed that nobody has brought back yet? Lock held. */
+static inline bool usb_any_failed(const struct usb *u)
+{
+    for (unsigned i = 0; i < u->in_count; i++)
+        if (u->in[i].failed)
+            return true;
+    return false;
+}
 
 /* Waits for `changed` with the lock held; false when the deadline has passed (then without a system call). */
 bool usb_wait(struct usb *u, deadline_t until);

@@ -1,60 +1,62 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Input that nobody has read yet: a byte ring of fixed size, each chunk behind a header of its pipe and length. New
- * input is worth more than old (it holds the answer that somebody is about to wait for), so the oldest goes first.
- * A chunk and its header always fit into the empty ring, which is why putting never fails.
+ * Input that nobody has read yet: bytes of fixed room, each chunk behind a header of its pipe and length. New input is
+ * worth more than old (it holds the answer that somebody is about to wait for), so the oldest goes first.
+ * A chunk and its header always fit into the empty room, which is why putting never fails.
+ *
+ * What is kept stands in one piece and moves to the front when its end is reached. In an exchange it is read as fast as
+ * it comes, so it begins at the front again each time: nothing is moved, and the same few bytes are used over and over.
  */
 #include <string.h>
 #include "transport/usb_internal.h"
 
 _Static_assert(USB_RING_SIZE >= TRANSPORT_CHUNK_MAX + USB_RING_HEADER, "the longest chunk fits into the empty ring");
 
-static void copy_in(struct usb_ring *ring, const uint8_t *from, size_t n)
+static size_t length_at(const uint8_t *header)
 {
-    size_t at = (ring->head + ring->used) % USB_RING_SIZE;
-    size_t first = n < USB_RING_SIZE - at ? n : USB_RING_SIZE - at;
-
-    memcpy(ring->bytes + at, from, first);
-    memcpy(ring->bytes, from + first, n - first);
-    ring->used += n;
+    return header[1] | (size_t)header[2] << 8;
 }
 
-static void copy_out(struct usb_ring *ring, uint8_t *to, size_t n)
+/* The oldest chunk goes. */
+static void forget(struct usb_ring *ring)
 {
-    size_t first = n < USB_RING_SIZE - ring->head ? n : USB_RING_SIZE - ring->head;
+    size_t n = USB_RING_HEADER + length_at(ring->bytes + ring->head);
 
-    memcpy(to, ring->bytes + ring->head, first);
-    memcpy(to + first, ring->bytes, n - first);
-    ring->head = (ring->head + n) % USB_RING_SIZE;
     ring->used -= n;
+    ring->head = ring->used > 0 ? ring->head + n : 0;
 }
 
 size_t usb_ring_take(struct usb_ring *ring, unsigned *pipe, uint8_t *chunk)
 {
-    uint8_t header[USB_RING_HEADER];
+    const uint8_t *oldest = ring->bytes + ring->head;
     size_t n;
 
     if (ring->used == 0)
         return 0;
-    copy_out(ring, header, sizeof header);
-    n = header[1] | (size_t)header[2] << 8;
-    copy_out(ring, chunk, n);
-    *pipe = header[0];
+    *pipe = oldest[0];
+    n = length_at(oldest);
+    memcpy(chunk, oldest + USB_RING_HEADER, n);
+    forget(ring);
     return n;
 }
 
 unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n)
 {
-    uint8_t header[USB_RING_HEADER] = {(uint8_t)pipe, (uint8_t)n, (uint8_t)(n >> 8)};
-    uint8_t old[TRANSPORT_CHUNK_MAX];
-    unsigned dropped = 0, old_pipe;
+    unsigned dropped = 0;
+    uint8_t *at;
 
-    while (USB_RING_SIZE - ring->used < USB_RING_HEADER + n) {
-        usb_ring_take(ring, &old_pipe, old);
-        dropped++;
+    for (; USB_RING_SIZE - ring->used < USB_RING_HEADER + n; dropped++)
+        forget(ring);
+    if (USB_RING_SIZE - ring->used - ring->head < USB_RING_HEADER + n) {
+        memmove(ring->bytes, ring->bytes + ring->head, ring->used);
+        ring->head = 0;
     }
-    copy_in(ring, header, sizeof header);
-    copy_in(ring, data, n);
+    at = ring->bytes + ring->head + ring->used;
+    at[0] = (uint8_t)pipe;
+    at[1] = (uint8_t)n;
+    at[2] = (uint8_t)(n >> 8);
+    memcpy(at + USB_RING_HEADER, data, n);
+    ring->used += USB_RING_HEADER + n;
     ring->dropped += dropped;
     return dropped;
 }
