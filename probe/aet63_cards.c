@@ -7,12 +7,16 @@
 
 #include <string.h>
 
-enum { NO_DATA_LE = 0, S_BLOCK = 0xC0, WTX_ANSWER = 0xE3 };
+enum { NO_DATA_LE = 0, READ_BINARY = 0xB0, GET_CHALLENGE = 0x84 };
 
 static struct aet63_heard h;
 
 /* Header, Lc, data, Le: the form that is assumed. */
 static const uint8_t select_mf[] = {0x00, 0xA4, 0x00, 0x00, 0x02, 0x3F, 0x00, NO_DATA_LE};
+/* What a bank card answers 61xx to (its directory), and a SIM 9Fxx. */
+static const uint8_t select_pse[] = {0x00, 0xA4, 0x04, 0x00, 0x0E, '1', 'P', 'A', 'Y', '.',
+                                     'S',  'Y',  'S',  '.',  'D',  'D', 'F', '0', '1', NO_DATA_LE};
+static const uint8_t select_sim[] = {0xA0, 0xA4, 0x00, 0x00, 0x02, 0x3F, 0x00, NO_DATA_LE};
 
 static bool power_or_say(struct probe *p, uint8_t type)
 {
@@ -154,14 +158,15 @@ void row_a35(struct probe *p)
 
 /* ---- T=0 --------------------------------------------------------------------------------------------------------- */
 
-/* Reads with the given Le. The reader's status, or 0 if there was no answer; *data without the status word. */
-static unsigned read_binary(struct probe *p, uint8_t le, size_t *data, unsigned *sw)
+/* Asks by INS for as many bytes as Le says. The reader's status, or 0 if there was no answer; *data without the status
+ * word. */
+static unsigned ask_bytes(struct probe *p, uint8_t ins, uint8_t le, size_t *data, unsigned *sw)
 {
-    const uint8_t read[] = {0x00, 0xB0, 0x00, 0x00, 0x00, le};
+    const uint8_t ask[] = {0x00, ins, 0x00, 0x00, 0x00, le};
 
     *data = 0;
     *sw = 0;
-    if (!aet63_do(p, AET63_EXCHANGE_APDU, read, sizeof read, &h))
+    if (!aet63_do(p, AET63_EXCHANGE_APDU, ask, sizeof ask, &h))
         return 0;
     if (h.n >= 2) {
         *data = h.n - 2;
@@ -170,50 +175,67 @@ static unsigned read_binary(struct probe *p, uint8_t le, size_t *data, unsigned 
     return (unsigned)(h.sw1 << 8 | h.sw2);
 }
 
-void row_a38(struct probe *p)
+/* True: the row is judged. */
+static bool judge_le(struct probe *p, uint8_t ins)
 {
     size_t with_00, with_ff;
-    unsigned status, sw, sw_ff;
+    unsigned sw, sw_ff, status = ask_bytes(p, ins, 0, &with_00, &sw);
 
+    if (status != 0x9000) {
+        contradicted(p, NULL, "EXCHANGE_APDU with Le 00 was refused: %04X", status);
+        return true;
+    }
+    if (with_00 == 256)
+        confirmed(p, "Le 00 brings 256 bytes");
+    else if (with_00 > 0 || sw >> 8 == 0x6C)
+        confirmed(p, "the card was asked with Le 00: %zu bytes, %04X", with_00, sw);
+    else if (ask_bytes(p, ins, 0xFF, &with_ff, &sw_ff) == 0x9000 && with_ff > 0)
+        contradicted(p, NULL, "Le FF brings %zu bytes and Le 00 none (%04X)", with_ff, sw);
+    else
+        return false;
+    return true;
+}
+
+void row_a38(struct probe *p)
+{
     if (!power_or_say(p, AET63_TYPE_T0))
         return;
     if (!aet63_apdu(p, select_mf, sizeof select_mf, &h)) {
         contradicted(p, NULL, "EXCHANGE_APDU with Lc and Le was refused: %02X %02X", h.sw1, h.sw2);
         return;
     }
-    status = read_binary(p, 0, &with_00, &sw);
-    if (status != 0x9000) {
-        contradicted(p, NULL, "EXCHANGE_APDU with Le 00 was refused: %04X", status);
-        return;
-    }
-    read_binary(p, 0xFF, &with_ff, &sw_ff);
-    if (with_00 == 256)
-        confirmed(p, "Le 00 brings 256 bytes");
-    else if (with_00 == 0 && with_ff > 0)
-        contradicted(p, NULL, "Le FF brings %zu bytes and Le 00 none (%04X)", with_ff, sw);
-    else if (sw >> 8 == 0x6C || with_00 > 0)
-        confirmed(p, "the card was asked with Le 00: %zu bytes, %04X", with_00, sw);
-    else
-        not_tried(p, "the form is taken; but the card has nothing to read (%04X), so Le 00 stays open", sw);
+    if (!judge_le(p, READ_BINARY) && !judge_le(p, GET_CHALLENGE))
+        not_tried(p, "the form is taken; but the card has nothing to read (%02X%02X), so Le 00 stays open",
+                  h.n >= 2 ? h.data[h.n - 2] : 0, h.n >= 2 ? h.data[h.n - 1] : 0);
 }
 
 void row_a39(struct probe *p)
 {
-    unsigned sw;
+    static const struct {
+        const uint8_t *apdu;
+        size_t n;
+    } tries[] = {{select_mf, sizeof select_mf}, {select_pse, sizeof select_pse}, {select_sim, sizeof select_sim}};
+    unsigned sw = 0;
 
     if (!power_or_say(p, AET63_TYPE_T0))
         return;
-    if (!aet63_apdu(p, select_mf, sizeof select_mf, &h)) {
-        not_tried(p, "SELECT brings no answer of the card");
-        return;
+    for (size_t i = 0; i < sizeof tries / sizeof tries[0]; i++) {
+        if (!aet63_apdu(p, tries[i].apdu, tries[i].n, &h)) {
+            not_tried(p, "SELECT brings no answer of the card");
+            return;
+        }
+        sw = (unsigned)(h.data[h.n - 2] << 8 | h.data[h.n - 1]);
+        if (h.n > 2) {
+            contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself",
+                         h.n - 2);
+            return;
+        }
+        if (sw >> 8 == 0x61 || sw >> 8 == 0x6C || sw >> 8 == 0x9F) {
+            confirmed(p, "the card's %04X came up", sw);
+            return;
+        }
     }
-    sw = h.data[h.n - 2];
-    if (h.n > 2)
-        contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself", h.n - 2);
-    else if (sw == 0x61 || sw == 0x6C || sw == 0x9F)
-        confirmed(p, "the card's %02X%02X came up", sw, h.data[h.n - 1]);
-    else
-        not_tried(p, "the card answers %02X%02X to SELECT, so 61xx was not seen", sw, h.data[h.n - 1]);
+    not_tried(p, "the card answers %04X to SELECT, so 61xx was not seen", sw);
 }
 
 /* ---- T=1 --------------------------------------------------------------------------------------------------------- */

@@ -77,7 +77,7 @@ static bool wait_until(struct probe *p, bool (*done)(struct probe *p, void *arg)
 {
     deadline_t until = deadline_in(p->o->wait_s * 1000);
 
-    while (!p->gone) {
+    while (!p->gone && !session_stopped()) {
         if (done(p, arg))
             return true;
         if (deadline_passed(until))
@@ -107,7 +107,8 @@ static bool is_told(enum need need)
 
 static bool prompt(struct probe *p, enum need need, struct waiting *w)
 {
-    for (;;) {
+    while (!session_stopped()) {
+        session_clear_progress();
         printf("\n  Please: %s.\n", need_text(need));
         if (p->o->asking == ASK_WAIT) {
             printf("  (waiting for it, %u s at most)\n", p->o->wait_s);
@@ -122,6 +123,7 @@ static bool prompt(struct probe *p, enum need need, struct waiting *w)
             return true;
         printf("  The reader does not see it so. Once more?\n");
     }
+    return false;
 }
 
 bool ask_for(struct probe *p, enum need need, card_test_fn test, const char **why)
@@ -148,6 +150,7 @@ bool ask_to(struct probe *p, const char *what, bool (*done)(struct probe *p, voi
 {
     if (!ask_can(p))
         return false;
+    session_clear_progress();
     printf("\n  Please: %s. (waiting for it, %u s at most)\n", what, p->o->wait_s);
     fflush(stdout);
     return wait_until(p, done, arg);

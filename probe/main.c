@@ -4,6 +4,7 @@
  * takes it to be; with --doctor it looks at the machine instead.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -201,6 +202,8 @@ int main(int argc, char **argv)
                               .listen_s = LISTEN_DEFAULT,
                               .packets = PACKETS_DEFAULT,
                               .root = ""}};
+    /* Once it stops in good order, twice at once. */
+    struct sigaction stop = {.sa_handler = session_stop, .sa_flags = (int)SA_RESETHAND};
     int option;
 
     while ((option = getopt_long(argc, argv, "hvl", longs, NULL)) != -1) {
@@ -218,6 +221,7 @@ int main(int argc, char **argv)
         return print_table();
     if (c.doctor)
         return optind < argc ? usage(stderr) : doctor_run(c.o.root);
+    sigaction(SIGINT, &stop, NULL);
     name_report(&c);
     return find_and_probe(&c.o, argv + optind, (size_t)(argc - optind), c.list);
 }

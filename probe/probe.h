@@ -129,7 +129,7 @@ struct probe {
     int64_t opened;
 
     const struct row *rows;
-    size_t row_count;
+    size_t row_count, wanted; /* wanted: how many of them the user wants */
     struct outcome outcomes[ROWS_MAX];
     struct outcome *now;   /* of the row that runs */
     char trace[TRACE_MAX]; /* of the row that runs */
@@ -199,6 +199,11 @@ const char *need_text(enum need need);
 bool session_open_usb(struct probe *p, enum usb_form form);
 bool session_open_serial(struct probe *p, unsigned baud);
 void session_close(struct probe *p);
+/* A signal handler: the rows that are left are not tried, the reader is put back and the report finished. */
+void session_stop(int signal);
+bool session_stopped(void);
+/* Takes the line that says what goes on off the screen. */
+void session_clear_progress(void);
 /* Probes one reader from end to end. The number of rows that were contradicted; -1: it could not be opened. */
 int session_run(struct probe *p);
 

@@ -13,9 +13,35 @@
 
 #include "probe/hostlog.h"
 
+enum { REPORT_LINE = 1024, LINES_SHOWN = 2 };
+
 #ifndef PROBE_VERSION
 #define PROBE_VERSION "?"
 #endif
+
+/* Every occurrence of a name that tells whose reader it is. */
+static void mask_name(char *text, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (char *at = text; n > 0 && (at = strstr(at, name)) != NULL; at += n)
+        memset(at, '*', n);
+}
+
+/* One line into the report. The serial number of a USB adapter stands in the names below /dev/serial/by-id. */
+static void put_line(struct probe *p, const char *fmt, va_list ap)
+{
+    static const char by_id[] = "/dev/serial/by-id/";
+    char text[REPORT_LINE];
+
+    (void)vsnprintf(text, sizeof text, fmt, ap);
+    if (!p->o->unmask) {
+        mask_name(text, p->usb.serial);
+        if (strncmp(p->path, by_id, sizeof by_id - 1) == 0)
+            mask_name(text, p->path + sizeof by_id - 1);
+    }
+    fprintf(p->report, "%s\n", text);
+}
 
 void report_line(struct probe *p, const char *fmt, ...)
 {
@@ -24,9 +50,8 @@ void report_line(struct probe *p, const char *fmt, ...)
     if (!p->report)
         return;
     va_start(ap, fmt);
-    vfprintf(p->report, fmt, ap);
+    put_line(p, fmt, ap);
     va_end(ap);
-    fputc('\n', p->report);
 }
 
 void report_and_print(struct probe *p, const char *fmt, ...)
@@ -40,9 +65,8 @@ void report_and_print(struct probe *p, const char *fmt, ...)
     if (!p->report)
         return;
     va_start(ap, fmt);
-    vfprintf(p->report, fmt, ap);
+    put_line(p, fmt, ap);
     va_end(ap);
-    fputc('\n', p->report);
 }
 
 const char *report_serial(const struct probe *p, const char *serial, char out[SEEN_TEXT])
@@ -60,12 +84,14 @@ const char *report_serial(const struct probe *p, const char *serial, char out[SE
 void report_open(struct probe *p)
 {
     struct utsname u;
+    static bool begun; /* a second reader's report follows the first one's */
     char date[32], serial[SEEN_TEXT];
     time_t now = time(NULL);
     struct tm tm;
 
     if (p->o->report) {
-        p->report = fopen(p->o->report, "ae");
+        p->report = fopen(p->o->report, begun ? "ae" : "we");
+        begun = true;
         if (!p->report)
             fprintf(stderr, "%s cannot be written; there will be no report\n", p->o->report);
     }
@@ -81,20 +107,39 @@ void report_open(struct probe *p)
                          report_serial(p, p->usb.serial, serial));
 }
 
-void report_row(struct probe *p, const struct row *row, const struct outcome *o)
+static size_t count_lines(const char *text)
+{
+    size_t n = 0;
+
+    for (; text && *text; text++)
+        n += *text == '\n';
+    return n;
+}
+
+/* The bytes: all of them go into the report, and to the screen what contradicts, else the last command and its answer.
+ */
+static void report_trace(struct probe *p, const struct outcome *o)
 {
     char *copy = o->trace ? strdup(o->trace) : NULL, *save = NULL;
+    size_t left = count_lines(copy);
+    bool all = o->verdict == CONTRADICTED || p->o->verbose, some = o->verdict == CONFIRMED;
 
+    for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
+        report_line(p, "    %s", line);
+        if (all || (some && left <= LINES_SHOWN))
+            printf("      %s\n", line);
+        left--;
+    }
+    free(copy);
+}
+
+void report_row(struct probe *p, const struct row *row, const struct outcome *o)
+{
     printf("%s: %s\n", verdict_text(o->verdict), o->why);
     report_line(p, "\n%s %s\n  %s: %s", row->id, row->assumed, verdict_text(o->verdict), o->why);
     if (o->setting[0])
         report_and_print(p, "      setting that follows: %s", o->setting);
-    for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
-        report_line(p, "    %s", line);
-        if (o->verdict == CONTRADICTED || p->o->verbose)
-            printf("      %s\n", line);
-    }
-    free(copy);
+    report_trace(p, o);
     fflush(stdout);
 }
 

@@ -6,8 +6,10 @@
  */
 #include "probe/probe.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "probe/hostlog.h"
 #include "transport/serial.h"
@@ -47,6 +49,22 @@ void session_close(struct probe *p)
     p->t = NULL;
 }
 
+/* ---- stopping -----------------------------------------------------------------------------------------------------
+ */
+
+static volatile sig_atomic_t stop_asked;
+
+void session_stop(int signal)
+{
+    (void)signal;
+    stop_asked = 1;
+}
+
+bool session_stopped(void)
+{
+    return stop_asked != 0;
+}
+
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 static bool wanted(const struct probe *p, const struct row *row)
@@ -67,18 +85,38 @@ static void keep_trace(struct probe *p, struct outcome *o)
     o->trace = all;
 }
 
+/* A word of what goes on, where somebody sits before the screen; the verdict takes its place. */
+static void show_progress(const struct row *row, enum need need)
+{
+    if (!isatty(STDOUT_FILENO))
+        return;
+    printf("\r\033[K... %s %s", row->id, row->assumed);
+    if (need > NEED_NEVER && need < NEED_LAST)
+        printf(" (%s)", need_word(need));
+    fflush(stdout);
+}
+
+void session_clear_progress(void)
+{
+    if (isatty(STDOUT_FILENO))
+        printf("\r\033[K");
+}
+
 static void run_row(struct probe *p, const struct family *f, size_t i, enum need need)
 {
     const struct row *row = &p->rows[i];
 
+    show_progress(row, need);
     if (need != NEED_OPENING && !p->gone)
         f->settle(p);
     if (need != NEED_OPENING && need != NEED_LAST && p->gone)
         return;
     p->now = &p->outcomes[i];
     p->need = need;
-    p->trace_len = 0;
-    p->trace[0] = '\0';
+    if (need != NEED_OPENING) { /* else it is judged by the bytes of the opening, which are there still */
+        p->trace_len = 0;
+        p->trace[0] = '\0';
+    }
     row->run(p);
     keep_trace(p, p->now);
     p->now = NULL;
@@ -94,7 +132,10 @@ static void tell(struct probe *p, size_t i, unsigned *number)
 {
     const struct row *row = &p->rows[i];
 
-    printf("[%2u/%zu] %s %s ... ", ++*number, p->row_count, row->id, row->assumed);
+    session_clear_progress();
+    if (!wanted(p, row))
+        return;
+    printf("[%2u/%zu] %s %s ... ", ++*number, p->wanted, row->id, row->assumed);
     report_row(p, row, &p->outcomes[i]);
 }
 
@@ -106,32 +147,43 @@ static bool pending(const struct probe *p, enum need need)
     return false;
 }
 
+/* Why nothing can be asked of the reader now, or NULL. */
+static const char *idle_because(const struct probe *p)
+{
+    return p->gone ? "the reader does not answer" : session_stopped() ? "it was stopped before that" : NULL;
+}
+
+/* One row under one need; `missing` says why what it needs is not there, or is NULL. */
+static void run_or_say(struct probe *p, const struct family *f, size_t i, enum need need, const char *missing)
+{
+    const struct row *row = &p->rows[i];
+    bool sends = need != NEED_OPENING && need != NEED_NEVER && need != NEED_LAST;
+
+    p->now = &p->outcomes[i];
+    if (!wanted(p, row))
+        not_tried(p, "it was not asked for");
+    else if (need == NEED_NEVER)
+        not_tried(p, "%s", row->why_never);
+    else if (!missing && !(sends && idle_because(p)))
+        run_row(p, f, i, need);
+    else if (!p->now->judged)
+        not_tried(p, "%s (%s)", missing ? missing : idle_because(p), need_word(need));
+}
+
 static void run_stage(struct probe *p, const struct family *f, enum need need, unsigned *number)
 {
-    bool card = need > NEED_NEVER && need < NEED_LAST, there = true;
-    const char *why = p->gone ? "the reader does not answer" : "";
+    const char *missing = NULL, *why = NULL;
 
     if (!pending(p, need))
         return;
-    if (card && !p->gone)
-        there = (!f->offers || f->offers(p, need, &why)) && ask_for(p, need, f->has, &why);
+    if (need > NEED_NEVER && need < NEED_LAST && !idle_because(p) &&
+        !((!f->offers || f->offers(p, need, &why)) && ask_for(p, need, f->has, &why)))
+        missing = why;
     for (size_t i = 0; i < p->row_count; i++) {
-        const struct row *row = &p->rows[i];
-
-        if (!(row->needs & NEEDS_BIT(need)))
+        if (!(p->rows[i].needs & NEEDS_BIT(need)))
             continue;
-        p->now = &p->outcomes[i];
-        if (!wanted(p, row))
-            not_tried(p, "it was not asked for");
-        else if (need == NEED_NEVER)
-            not_tried(p, "%s", row->why_never);
-        else if (!there && !p->now->judged)
-            not_tried(p, "%s (%s)", why, need_word(need));
-        else if (p->gone && need != NEED_OPENING && need != NEED_LAST)
-            not_tried(p, "the reader does not answer");
-        else if (there)
-            run_row(p, f, i, need);
-        if (is_last(row, need))
+        run_or_say(p, f, i, need, missing);
+        if (is_last(&p->rows[i], need))
             tell(p, i, number);
     }
     p->now = NULL;
@@ -178,6 +230,8 @@ int session_run(struct probe *p)
     hostlog_clear();
     p->rows = p->family == 'a' ? aet63_rows : vivo_rows;
     p->row_count = p->family == 'a' ? aet63_row_count : vivo_row_count;
+    for (size_t i = 0; i < p->row_count; i++)
+        p->wanted += wanted(p, &p->rows[i]);
     report_open(p);
     load_settings(p);
     p->opened = clock_now();

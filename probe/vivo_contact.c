@@ -12,7 +12,36 @@ enum { SAM_1 = 0x21, SAMS = 8, INVENTORY_SIZE = 10, TAG_UID = 8, TAG_MARK = 0xE0
 
 static struct vivo_heard h;
 
-static const uint8_t select_mf[] = {VIVO_ICC_INTERFACE, 0x00, 0xA4, 0x00, 0x00, 0x02, 0x3F, 0x00};
+/* SELECT of the main file, of a bank card's directory, of a SIM's main file: one of them has something to tell. */
+enum { SELECTS = 3, SELECT_MAX = 20 };
+
+static const struct {
+    uint8_t n, bytes[SELECT_MAX];
+} selects[SELECTS] = {
+    {8, {VIVO_ICC_INTERFACE, 0x00, 0xA4, 0x00, 0x00, 0x02, 0x3F, 0x00}},
+    {20,
+     {VIVO_ICC_INTERFACE,
+      0x00,
+      0xA4,
+      0x04,
+      0x00,
+      0x0E,
+      '1',
+      'P',
+      'A',
+      'Y',
+      '.',
+      'S',
+      'Y',
+      'S',
+      '.',
+      'D',
+      'D',
+      'F',
+      '0',
+      '1'}},
+    {8, {VIVO_ICC_INTERFACE, 0xA0, 0xA4, 0x00, 0x00, 0x02, 0x3F, 0x00}},
+};
 
 static bool get_atr(struct probe *p, uint8_t interface, struct atr_info *info)
 {
@@ -20,9 +49,9 @@ static bool get_atr(struct probe *p, uint8_t interface, struct atr_info *info)
            atr_parse(info, h.data, h.n) == R_SUCCESS;
 }
 
-static bool contact_apdu(struct probe *p)
+static bool contact_apdu(struct probe *p, size_t i)
 {
-    return vivo_do(p, VIVO_CMD_PASS_THROUGH, VIVO_SUB_CONTACT_APDU, select_mf, sizeof select_mf, 0, &h) &&
+    return vivo_do(p, VIVO_CMD_PASS_THROUGH, VIVO_SUB_CONTACT_APDU, selects[i].bytes, selects[i].n, 0, &h) &&
            vivo_ok(&h) && h.n >= 2;
 }
 
@@ -47,30 +76,36 @@ void row_v39(struct probe *p)
 void row_v40(struct probe *p)
 {
     struct atr_info info;
-    unsigned sw;
+    unsigned sw = 0;
 
     if (!get_atr(p, VIVO_ICC_INTERFACE, &info) || !(info.protocols & 1)) {
         not_tried(p, "no T=0 card answers in the contact slot");
         return;
     }
-    if (!contact_apdu(p)) {
-        contradicted(p, NULL, "2C-13 with SELECT is answered with status %02X", h.status);
-        return;
+    for (size_t i = 0; i < SELECTS; i++) {
+        if (!contact_apdu(p, i)) {
+            contradicted(p, NULL, "2C-13 with SELECT is answered with status %02X", h.status);
+            return;
+        }
+        sw = (unsigned)(h.data[h.n - 2] << 8 | h.data[h.n - 1]);
+        if (h.n > 2) {
+            contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself",
+                         h.n - 2);
+            return;
+        }
+        if (sw >> 8 == 0x61 || sw >> 8 == 0x6C || sw >> 8 == 0x9F) {
+            confirmed(p, "the card's %04X came up", sw);
+            return;
+        }
     }
-    sw = h.data[h.n - 2];
-    if (h.n > 2)
-        contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself", h.n - 2);
-    else if (sw == 0x61 || sw == 0x6C || sw == 0x9F)
-        confirmed(p, "the card's %02X%02X came up", sw, h.data[h.n - 1]);
-    else
-        not_tried(p, "the card answers %02X%02X to SELECT, so 61xx was not seen", sw, h.data[h.n - 1]);
+    not_tried(p, "the card answers %04X to SELECT, so 61xx was not seen", sw);
 }
 
 void row_v41(struct probe *p)
 {
     struct atr_info info;
 
-    if (!get_atr(p, VIVO_ICC_INTERFACE, &info) || !contact_apdu(p)) {
+    if (!get_atr(p, VIVO_ICC_INTERFACE, &info) || !contact_apdu(p, 0)) {
         not_tried(p, "no card answers in the contact slot");
         return;
     }
@@ -78,7 +113,7 @@ void row_v41(struct probe *p)
         contradicted(p, NULL, "2C-18 brings no answer");
     else if (!vivo_ok(&h))
         contradicted(p, NULL, "2C-18 without data is answered with status %02X", h.status);
-    else if (contact_apdu(p))
+    else if (contact_apdu(p, 0))
         contradicted(p, NULL, "after 2C-18 the card answers an APDU");
     else
         confirmed(p, "after 2C-18 an APDU is answered with status %02X", h.status);

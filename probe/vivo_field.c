@@ -125,13 +125,15 @@ static bool same_uid(const struct vivo_card *a, const struct vivo_card *b)
 
 void row_v19(struct probe *p)
 {
-    struct vivo_card first, second;
+    struct vivo_card first, second, third;
 
-    if (!poll_twice(p, false, &first, &second))
+    if (!poll_twice(p, true, &first, &second))
         not_tried(p, "the card is not found any more");
-    else if (!is_random(&first))
-        not_tried(p, "this card's serial number does not show whether it was reset; one with a random number does");
     else if (same_uid(&first, &second))
+        not_tried(p, "this card's serial number does not show whether it was reset; one with a random number does");
+    else if (!poll_twice(p, false, &second, &third))
+        not_tried(p, "the card is not found any more");
+    else if (same_uid(&second, &third))
         contradicted(p, NULL, "a second poll brings the same random number: the card was not activated anew");
     else
         confirmed(p, "a second poll brings another random number: the card was activated anew");
