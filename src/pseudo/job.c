@@ -52,7 +52,7 @@ enum result job_result(struct job *j, enum result r)
         enum result again = job_reselect(j);
 
         if (again != R_SUCCESS && again != R_NOT_SUPPORTED)
-            return again == R_CARD || again == R_TIMEOUT || again == R_COMM ? R_NO_CARD : again;
+            return again == R_GONE || again == R_CANCELLED ? again : R_NO_CARD;
         if (r == R_NO_CARD) {
             slot_lost(j->slot->device, j->index);
             return R_NO_CARD;

@@ -128,18 +128,23 @@ static enum result do_rf_on(struct job *j, const struct step *s, struct transcri
  * is selected again. */
 static enum result do_end(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
 {
+    bool off = j->session->transparent.field_off, again = off || j->session->transparent.reselect;
     enum result r = R_SUCCESS;
 
     (void)s;
     (void)t;
     if (!is_open(j))
         return done(sw, SW_CONDITIONS);
-    if (j->session->transparent.field_off)
-        r = j->ops->field(j->reader, j->index, true, j->until);
-    if (r == R_SUCCESS && (j->session->transparent.field_off || j->session->transparent.reselect))
-        r = job_reselect(j);
     memset(&j->session->transparent, 0, sizeof j->session->transparent);
-    return r == R_SUCCESS || r == R_NOT_SUPPORTED ? done(sw, SW_DONE) : r;
+    if (off)
+        r = j->ops->field(j->reader, j->index, true, j->until);
+    if (r != R_SUCCESS)
+        return step_result(j, r, sw);
+    if (again)
+        r = job_reselect(j);
+    if (r == R_SUCCESS || r == R_NOT_SUPPORTED)
+        return done(sw, SW_DONE);
+    return r == R_GONE || r == R_CANCELLED ? r : R_NO_CARD;
 }
 
 static enum result do_wait(struct job *j, const struct step *s, struct transcript *t, uint16_t *sw)
