@@ -46,3 +46,12 @@ tests_driver_storm_SOURCES = tests/driver/storm.c tests/driver/storm.h tests/dri
 tests_driver_storm_LDFLAGS = $(AM_LDFLAGS) -rdynamic
 tests_driver_storm_LDADD = -ldl -lpthread
 endif
+
+# ---- the long soak under pcscd: tests/e2e/soak.py with ten times what ./check has ------------------------------------
+
+SOAK_APDUS = 200000
+soak: all
+	@test -x tests/sim/purse-sim || { \
+	    echo "make soak needs the simulated readers: ./configure --enable-tests says what they are made of"; exit 1; }
+	SOAK_APDUS=$(SOAK_APDUS) $(srcdir)/tests/e2e/soak.sh .
+.PHONY: soak
