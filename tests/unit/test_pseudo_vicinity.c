@@ -54,6 +54,12 @@ static struct {
     unsigned skip, faults; /* from exchange number `skip` on, so many */
     unsigned partly;  /* of a write of several, only so many blocks are written */
     bool gone;        /* reselect finds nothing */
+    struct {
+        unsigned number; /* the exchange with this number ends so, */
+        enum result result;
+        bool runs;       /* and the card has obeyed or not */
+    } call[2];
+    enum result selected; /* what reselect comes to */
     unsigned frames, reselects;
     uint8_t codes[LOG_MAX], last[64];
     size_t last_len;
@@ -264,6 +270,13 @@ static enum result fake_exchange(struct reader *r, unsigned slot, struct storage
         return R_NO_CARD;
     if (faulty && air.fault == READER_DEAF)
         return R_TIMEOUT;
+    for (size_t i = 0; i < LEN(air.call); i++) {
+        if (air.call[i].result == R_SUCCESS || air.call[i].number != number)
+            continue;
+        if (air.call[i].runs)
+            (void)everyone(x);
+        return air.call[i].result;
+    }
     result = everyone(x);
     return faulty ? spoil(x, result) : result;
 }
@@ -284,7 +297,7 @@ static enum result fake_reselect(struct reader *r, unsigned slot, deadline_t unt
     (void)slot;
     (void)until;
     air.reselects++;
-    return air.gone ? R_NO_CARD : R_SUCCESS;
+    return air.gone ? R_NO_CARD : air.selected;
 }
 
 static struct storage_ops ops;
@@ -973,6 +986,95 @@ static void test_several(void **state)
     expect("FF F6 01 00 01 00 00", "64 00");
 }
 
+/* ---- every call failing ---------------------------------------------------------------------------------------- */
+
+/* What the reader may say of an exchange, of two in a row, and of a selection behind them: whatever it is, the call
+ * ends with a status word or as one that failed; a change goes out once; and what is told as done is what the card
+ * holds. */
+static const char *const commands[] = {
+    "FF F6 20 00 01 0A 00",       "FF F6 23 00 02 0A 01 00",    "FF F6 21 00 05 0A 11 22 33 44",
+    "FF F6 24 00 0A 0A 01 11111111 22222222",                   "FF F6 22 00 01 0A",
+    "FF F6 27 00 01 07",          "FF F6 29 00 01 11",          "FF F6 28 00",
+    "FF F6 2B 00 00",             "FF F6 2C 00 02 09 02 00",    "FF F6 02 00",
+    "FF F6 25 00",                "FF F6 26 00",                "FF F6 01 00 01 00 00",
+    "FF F6 A5 00 03 04 AA BB",    "FF B0 00 04 10",             "FF B0 00 00 00",
+    "FF D6 00 04 04 11223344",    "FF D6 00 04 08 1122334455667788",
+    "FF B0 00 1A 10",             "FF 30 00 03 05 01 00 00 00 00", "FF 30 01 00 05 01 00 00 00 00",
+};
+static const enum result outcomes[] = {R_TIMEOUT, R_COMM,     R_NO_CARD, R_GONE,          R_CANCELLED, R_CARD,
+                                       R_SPACE,   R_PROTOCOL, R_INVALID, R_NOT_SUPPORTED, R_DENIED};
+
+static uint8_t well[LEN(response)];
+static struct tag well_tag;
+static size_t well_received;
+static unsigned well_frames, well_changes;
+
+static unsigned sent_changes(void)
+{
+    return sent(0x21) + sent(0x24) + sent(0x22) + sent(0x27) + sent(0x28) + sent(0x29) + sent(0xA5);
+}
+
+static void wrong(const char *apdu, const char *what, enum result r)
+{
+    fail_msg("%s: exchange %u %s, exchange %u %s, selection %s: %s: %s", apdu, air.call[0].number,
+             result_name(air.call[0].result), air.call[1].number, result_name(air.call[1].result),
+             result_name(air.selected), result_name(r), what);
+}
+
+static void run_with_faults(const char *apdu)
+{
+    enum result r = transmit(apdu);
+
+    if (sent_changes() > well_changes)
+        wrong(apdu, "sent more than once", r);
+    if (r != R_SUCCESS) {
+        if (r != R_NO_CARD && r != R_TIMEOUT && r != R_COMM && r != R_GONE && r != R_CANCELLED)
+            wrong(apdu, "no result of a client's call", r);
+        return;
+    }
+    if (received < 2)
+        wrong(apdu, "no status word", r);
+    if (response[received - 2] != 0x90 || well[well_received - 2] != 0x90)
+        return;
+    air.tags[0].quiet = well_tag.quiet; /* 02 is never answered: nobody knows whether it was heard */
+    air.tags[0].selected = well_tag.selected;
+    if (memcmp(&well_tag, &air.tags[0], sizeof well_tag) != 0)
+        wrong(apdu, "done, and the card does not hold it", r);
+    if (received != well_received || memcmp(response, well, received) != 0)
+        wrong(apdu, "another answer than without a fault", r);
+}
+
+static void fail_calls(const char *apdu, unsigned first, unsigned apart)
+{
+    for (size_t i = 0; i < 2 * LEN(outcomes) * LEN(outcomes); i++) {
+        (void)setup(NULL);
+        air.call[0].number = first;
+        air.call[0].result = outcomes[i % LEN(outcomes)];
+        air.call[0].runs = i / LEN(outcomes) % 2;
+        air.call[1].number = first + apart;
+        air.call[1].result = apart ? outcomes[i / LEN(outcomes) / 2] : R_SUCCESS;
+        air.call[1].runs = i % 2;
+        air.selected = i % 3 ? R_SUCCESS : outcomes[i / 3 % LEN(outcomes)];
+        run_with_faults(apdu);
+    }
+}
+
+static void test_every_call(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < LEN(commands); i++) {
+        (void)setup(NULL);
+        assert_int_equal(transmit(commands[i]), R_SUCCESS);
+        memcpy(well, response, well_received = received);
+        well_tag = air.tags[0];
+        well_frames = air.frames;
+        well_changes = sent_changes();
+        for (unsigned first = 0; first < well_frames; first++)
+            for (unsigned apart = 0; apart < 3; apart++)
+                fail_calls(commands[i], first, apart);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -994,6 +1096,7 @@ int main(void)
         cmocka_unit_test_setup(test_write_lost, setup),
         cmocka_unit_test_setup(test_quiet_and_selected, setup),
         cmocka_unit_test_setup(test_several, setup),
+        cmocka_unit_test_setup(test_every_call, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
