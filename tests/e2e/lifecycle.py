@@ -34,10 +34,10 @@ def there_at_start():
 def dirty_start():
     for fault in ("late at=01", "truncate=2 at=01", "noetx at=01", "event before code=1 at=01", "twice at=01",
                   "drop at=01", "badsum at=01", "nak at=01", "garbage at=01"):
-        with Rig("aet63:card=echo-t0,unplugged", settings="[072F:8002]\ncommand_wait = 500\n") as r:
+        with Rig("aet63:card=echo-t0,unplugged", settings="[072F:8002]\ncommand_wait = 1500\n") as r:
             r.sim("0 fault " + fault)
             r.sim("0 plug")
-            r.pc.wait_readers(lambda names: names == [READER])
+            r.pc.wait_readers(lambda names: names == [READER], 30)
             works(r)
 
 
