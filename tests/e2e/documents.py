@@ -41,7 +41,7 @@ def bed_aet63(words, settings):
 
 def bed_hid(words, settings):
     card, _, options = words.partition(" ")
-    return neo.Neo(card, options, settings=neo.BRISK + settings), neo.READER
+    return neo.Neo(card, options, settings=settings), neo.READER
 
 
 class Serial(Rig):
