@@ -28,7 +28,7 @@ AET63, VIVOPAY = "ACS AET63 BioTRUSTKey ", "ID TECH ViVOpay VP3300 (630Z000001) 
 DOOR, DESK = "At the door", "At the desk"
 BY_NAME = "/dev/ifd-purse/1209-0001-SIM1"  # the adapter, by its serial number
 GET_8, EIGHT = "00 84 00 00 08", bytes.fromhex("11 22 33 44 55 66 77 88 90 00")
-PATIENCE = 100  # of a machine that is emulated, on one that may be busy; nothing here is a time that is measured
+PATIENCE = 100  # seconds of the guest's own clock; nothing here is a time that is measured
 LOG = "/run/pcscd.log"
 READERS = ("aet63:card=echo-t0,unplugged", "neo:link=hid,unplugged", "neo:tty=ttyACM0,serial=DOOR,unplugged",
            "neo:tty=ttyS2,serial=DESK")
@@ -372,8 +372,9 @@ def the_end():
 def tell_failure(name, error):
     if os.path.exists(LOG):
         with open(LOG, errors="replace") as f:
-            for line in f.read().splitlines()[-40:]:
-                print("  | " + line[:200])
+            lines = [line for line in f.read().splitlines() if "Received command" not in line]
+        for line in lines[-60:]:
+            print("  | " + line[:200])
     for line in run("dmesg").splitlines()[-15:]:
         print("  | " + line[:200])
     print("FAIL %s: %s" % (name, " ".join(str(error).split())[:400]), flush=True)
