@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * The log on top of pcscd's log_msg. A line is built in a buffer on the caller's stack and handed over whole, so two
- * threads cannot mix their lines; the only shared state is the fault limiter's, and its lock is never held while
+ * threads cannot mix their lines; the only shared state is the limiter's, and its lock is never held while
  * pcscd's log is called (that can block on a terminal or on syslog).
  *
  * What a reader says of itself (its firmware name) may come into a line, so control characters are replaced: nobody
@@ -22,7 +22,7 @@ enum {
     LINE_CHARS = 200,  /* of a formatted line */
     BYTES_SHOWN = 320, /* of a dump: a whole short APDU in its frame */
     DUMP_CHARS = 1280, /* of a dump line, see log_bytes_masked */
-    FAULT_WINDOW_S = 10
+    WINDOW_S = 10
 };
 
 void log_init(struct log *log, unsigned mask, const char *name)
@@ -71,77 +71,92 @@ static void emit_format(const struct log *log, enum log_level level, const char 
     emit(log, level, text);
 }
 
+static void emit_dropped(const struct log *log, unsigned dropped, const char *what, int burst)
+{
+    char text[LINE_CHARS];
+
+    if (dropped == 0)
+        return;
+    (void)snprintf(text, sizeof text, "%u further %s%s left out (no more than %d in %d seconds are shown)", dropped, what,
+                   dropped == 1 ? "" : "s", burst, WINDOW_S);
+    emit(log, PLOG_CRITICAL, text);
+}
+
+static void emit_left_out(const struct log *log, unsigned faults, unsigned lines)
+{
+    if (!(log->mask & PLOG_CRITICAL))
+        return;
+    emit_dropped(log, faults, "fault", LOG_FAULT_BURST);
+    emit_dropped(log, lines, "line", LOG_LINE_BURST);
+}
+
+/* Whether one more line may be printed now, of those that *used counts. What the window that has just ended left out is
+ * told first. */
+static bool admitted(struct log *log, unsigned *used, unsigned *dropped, unsigned burst)
+{
+    const int64_t window = WINDOW_S * (int64_t)1000000000;
+    int64_t now = clock_now();
+    unsigned faults = 0, lines = 0;
+    bool yes;
+
+    (void)pthread_mutex_lock(&log->limit_lock);
+    if (now - log->limit_since >= window) {
+        faults = log->limit_dropped;
+        lines = log->lines_dropped;
+        log->limit_since = now;
+        log->limit_used = log->limit_dropped = log->lines_used = log->lines_dropped = 0;
+    }
+    yes = *used < burst;
+    if (yes)
+        ++*used;
+    else if (*dropped < ~0U)
+        ++*dropped;
+    (void)pthread_mutex_unlock(&log->limit_lock);
+    emit_left_out(log, faults, lines);
+    return yes;
+}
+
 void log_line(struct log *log, enum log_level level, const char *fmt, ...)
 {
     va_list ap;
 
     if (!(log->mask & level))
         return;
+    if (level & (PLOG_CRITICAL | PLOG_INFO) && !admitted(log, &log->lines_used, &log->lines_dropped, LOG_LINE_BURST))
+        return;
     va_start(ap, fmt);
     emit_format(log, level, fmt, ap);
     va_end(ap);
 }
 
-void log_contradicted(struct log *log, char family, unsigned row, const char *what)
-{
-    uint64_t bit = (uint64_t)1 << (row & 63);
-
-    if (!(log->contradicted & bit))
-        log_line(log, PLOG_INFO, "against assumption %c%02u of doc/ASSUMPTIONS.md: %s", family, row, what);
-    log->contradicted |= bit;
-}
-
-static void emit_dropped(const struct log *log, unsigned dropped)
-{
-    char text[LINE_CHARS];
-
-    (void)snprintf(text, sizeof text, "%u further fault%s left out (no more than %d in %d seconds are shown)", dropped,
-                   dropped == 1 ? "" : "s", LOG_FAULT_BURST, FAULT_WINDOW_S);
-    emit(log, PLOG_CRITICAL, text);
-}
-
-/* Whether one more fault may be printed now. *dropped: what the window that has just ended left out, to be told. */
-static bool fault_admitted(struct log *log, unsigned *dropped)
-{
-    const int64_t window = FAULT_WINDOW_S * (int64_t)1000000000;
-    int64_t now = clock_now();
-    bool admitted;
-
-    *dropped = 0;
-    (void)pthread_mutex_lock(&log->limit_lock);
-    if (now - log->limit_since >= window) {
-        *dropped = log->limit_dropped;
-        log->limit_since = now;
-        log->limit_used = log->limit_dropped = 0;
-    }
-    admitted = log->limit_used < LOG_FAULT_BURST;
-    if (admitted)
-        log->limit_used++;
-    else if (log->limit_dropped < ~0U)
-        log->limit_dropped++;
-    (void)pthread_mutex_unlock(&log->limit_lock);
-    return admitted;
-}
-
 void log_fault(struct log *log, const char *fmt, ...)
 {
-    unsigned dropped;
     va_list ap;
 
-    if (!(log->mask & PLOG_CRITICAL) || !fault_admitted(log, &dropped))
+    if (!(log->mask & PLOG_CRITICAL) || !admitted(log, &log->limit_used, &log->limit_dropped, LOG_FAULT_BURST))
         return;
-    if (dropped > 0)
-        emit_dropped(log, dropped);
     va_start(ap, fmt);
     emit_format(log, PLOG_CRITICAL, fmt, ap);
     va_end(ap);
 }
 
+/* Without a limit: each row is named once. */
+void log_contradicted(struct log *log, char family, unsigned row, const char *what)
+{
+    uint64_t bit = (uint64_t)1 << (row & 63);
+    char text[LINE_CHARS];
+
+    if (!(log->contradicted & bit) && log->mask & PLOG_INFO) {
+        (void)snprintf(text, sizeof text, "against assumption %c%02u of doc/ASSUMPTIONS.md: %s", family, row, what);
+        emit(log, PLOG_INFO, text);
+    }
+    log->contradicted |= bit;
+}
+
 void log_done(struct log *log)
 {
     /* The last user: no lock needed. What the open window left out would otherwise never be told. */
-    if (log->limit_dropped > 0 && (log->mask & PLOG_CRITICAL))
-        emit_dropped(log, log->limit_dropped);
+    emit_left_out(log, log->limit_dropped, log->lines_dropped);
     (void)pthread_mutex_destroy(&log->limit_lock);
 }
 

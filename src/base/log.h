@@ -5,8 +5,9 @@
  * names the cause and, where there is one, the cure. No key, PIN, APDU data or fingerprint template is ever given to
  * these functions: callers cut or mask first (log_bytes_masked).
  *
- * A hostile reader can provoke faults without end; log_fault() therefore prints at most LOG_FAULT_BURST lines in ten
- * seconds per reader and then says once how many it left out.
+ * A hostile reader can provoke lines without end; in ten seconds at most LOG_FAULT_BURST lines of log_fault() and, for
+ * each reader, LOG_LINE_BURST others of PLOG_CRITICAL and PLOG_INFO are therefore printed, and then once how many were
+ * left out. What a user asks for, PLOG_FRAME and PLOG_PERIODIC, has no limit.
  */
 #ifndef PURSE_LOG_H
 #define PURSE_LOG_H
@@ -22,21 +23,22 @@ enum log_level {
     PLOG_PERIODIC = 8  /* what repeats all the time: polls, presence */
 };
 
-enum { LOG_NAME_MAX = 64, LOG_FAULT_BURST = 20 };
+enum { LOG_NAME_MAX = 64, LOG_FAULT_BURST = 20, LOG_LINE_BURST = 100 };
 
 struct log {
     unsigned mask;           /* of enum log_level */
     char name[LOG_NAME_MAX]; /* the reader, e.g. "AET63 1:2" */
     pthread_mutex_t limit_lock;
     int64_t limit_since;     /* start of the ten seconds */
-    unsigned limit_used, limit_dropped;
+    unsigned limit_used, limit_dropped; /* faults */
+    unsigned lines_used, lines_dropped; /* other lines */
     uint64_t contradicted; /* bit n: row n of doc/ASSUMPTIONS.md was named; the reader's owner's alone */
 };
 
 void log_init(struct log *log, unsigned mask, const char *name);
 void log_done(struct log *log);
 
-/* A line at one level. The format's output is cut at 200 characters. */
+/* A line at one level, at PLOG_CRITICAL and PLOG_INFO within the limit above. The format's output is cut at 200 characters. */
 void log_line(struct log *log, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* A rate-limited PLOG_CRITICAL line: for whatever a reader, a card or a client can provoke again and again. */

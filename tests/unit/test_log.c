@@ -133,12 +133,29 @@ static void a_flood_of_faults_is_cut_and_counted(void **state)
     assert_int_equal(stub_log_matches("left out"), 1); /* said once */
 }
 
-static void other_lines_are_not_limited(void **state)
+/* A reader that says "I restarted" a thousand times a second. Faults have a limit of their own beside it. */
+static void a_flood_of_other_lines_is_cut_and_counted(void **state)
 {
     (void)state;
-    for (int i = 0; i < 2 * LOG_FAULT_BURST; i++)
-        log_line(&reader, PLOG_CRITICAL, "x");
-    assert_int_equal(stub_log_count(), 2 * LOG_FAULT_BURST);
+    reader.limit_since = clock_now() + HOUR;
+    for (int i = 0; i < LOG_LINE_BURST + 5; i++)
+        log_line(&reader, i % 2 ? PLOG_CRITICAL : PLOG_INFO, "x");
+    assert_int_equal(stub_log_count(), LOG_LINE_BURST);
+    log_fault(&reader, "a fault");
+    assert_int_equal(stub_log_count(), LOG_LINE_BURST + 1);
+
+    reader.limit_since -= 2 * HOUR;
+    log_line(&reader, PLOG_INFO, "one more");
+    assert_int_equal(stub_log_count(), LOG_LINE_BURST + 3);
+    assert_non_null(strstr(stub_log_line(LOG_LINE_BURST + 1), "5 further lines left out"));
+}
+
+static void what_a_user_asks_for_is_not_limited(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2 * LOG_LINE_BURST; i++)
+        log_line(&reader, i % 2 ? PLOG_FRAME : PLOG_PERIODIC, "x");
+    assert_int_equal(stub_log_count(), 2 * LOG_LINE_BURST);
 }
 
 static void readers_are_limited_each_by_itself(void **state)
@@ -267,7 +284,8 @@ int main(void)
         CASE(a_line_ends_at_200_characters),
         CASE(a_device_cannot_forge_a_line),
         CASE(a_flood_of_faults_is_cut_and_counted),
-        CASE(other_lines_are_not_limited),
+        CASE(a_flood_of_other_lines_is_cut_and_counted),
+        CASE(what_a_user_asks_for_is_not_limited),
         CASE(readers_are_limited_each_by_itself),
         CASE(what_was_left_out_is_told_at_the_end),
         CASE(two_threads_share_the_limit),
