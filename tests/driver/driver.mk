@@ -13,6 +13,11 @@ tests_driver_matrix_SOURCES = tests/driver/matrix.c tests/driver/matrix.h tests/
 # the handler finds pcscd's log in the program that loads it
 tests_driver_matrix_LDFLAGS = $(AM_LDFLAGS) -rdynamic
 tests_driver_matrix_LDADD = -ldl -lpthread
+
+# every kind of fault at every byte; ./check takes a sample
+matrix: all tests/driver/matrix
+	$(SHELL) $(top_srcdir)/tests/driver/matrix.sh $(abs_builddir) all
+.PHONY: matrix
 endif
 
 # ---- every call failed in turn; hostile input; secrets ----------------------------------------------------------------
@@ -34,6 +39,18 @@ tests_driver_secrets_LDFLAGS = $(nth_ldflags)
 tests_driver_secrets_LDADD = libnth.a -ldl
 endif
 EXTRA_DIST += tests/driver/secrets.sh
+
+# a simulator with one model more: a reader that turns hostile
+if ENABLE_TESTS
+check_PROGRAMS += tests/driver/purse-sim-hostile tests/driver/hostile
+tests_driver_purse_sim_hostile_CPPFLAGS = $(model_cppflags) -DSIM_EXTRA_MODEL=sim_hostile
+tests_driver_purse_sim_hostile_SOURCES = tests/sim/sim_main.c tests/sim/sim_models.c tests/driver/hostile_model.c
+tests_driver_purse_sim_hostile_LDADD = libsim.a $(UMOCKDEV_LIBS)
+tests_driver_hostile_SOURCES = tests/driver/hostile.c $(nth_rig)
+tests_driver_hostile_LDFLAGS = $(nth_ldflags)
+tests_driver_hostile_LDADD = -ldl -lpthread
+endif
+EXTRA_DIST += tests/driver/hostile.sh
 
 # ---- the storm: sixteen slots, all of pcscd's threads, and no pcscd; under sanitizers ----------------------------------
 
