@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGES = 64, PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000, LEARN_TRIES = 12, STRIKE_TRIES = 9, LEARN_SCALE = 32 };
+enum { MESSAGES = 64, PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000, LEARN_TRIES = 12, STRIKE_TRIES = 3, LEARN_SCALE = 64 };
 
 static const char *const kinds[] = {"lose", "flip", "dup", "trunc", "noise", "late", "later", "gone"};
 enum { LATER = 6, GONE = 7, KINDS = 8 };
@@ -50,7 +50,10 @@ struct one {
 static struct {
     unsigned long all, right, error, failed, again;
 } tally[KINDS];
-static unsigned long slow; /* cases that had to be begun again */
+static unsigned long again[KINDS]; /* cases that were begun again */
+
+/* UNDECIDED: not right, but for lack of time, it may be. */
+enum outcome { RIGHT, ERROR, WRONG, UNDECIDED };
 
 /* ---- one case ----------------------------------------------------------------------------------------------------- */
 
@@ -87,16 +90,18 @@ static void plug_again(void)
     bed_sim("plug");
 }
 
-/* Until three exchanges in a row were answered rightly. */
-static bool recover(unsigned long *again)
+/* Until three exchanges in a row were answered rightly: RIGHT. */
+static enum outcome recover(unsigned long *failed)
 {
-    int64_t end = now_ms() + (bed.real ? REAL_MS : RECOVER_MS);
+    int64_t end = now_ms() + (bed.real ? REAL_MS : RECOVER_MS + RECOVER_MS / 8 * (int)bed.scale);
     unsigned good = 0;
 
     bed.asked = bed.failed = 0;
     while (good < 3) {
-        if (now_ms() > end)
-            return wrong("no way back: the last code is %ld", bed.last);
+        if (now_ms() > end) {
+            wrong("no way back: the last code is %ld", bed.last);
+            return UNDECIDED;
+        }
         if (!bed_ready())
             continue;
         switch (bed.session->next(good)) {
@@ -109,11 +114,12 @@ static bool recover(unsigned long *again)
             bed.failed++;
             break;
         case TOLD_WRONG:
-            return wrong("a wrong answer afterwards, to exchange %lu: %s", bed.asked + bed.failed + 1, bed.wrong);
+            wrong("a wrong answer afterwards, to exchange %lu: %s", bed.asked + bed.failed + 1, bed.wrong);
+            return WRONG;
         }
     }
-    *again += bed.failed > 0;
-    return true;
+    *failed += bed.failed > 0;
+    return RIGHT;
 }
 
 static long executed(void)
@@ -134,7 +140,8 @@ static bool executions_fit(long before, enum told told)
         most += (long)bed.failed;
     }
     least = told == TOLD_RIGHT ? 1 : 0;
-    return (done >= least && done <= most) || wrong("told %s, executed %ld times", told == TOLD_RIGHT ? "done" : "an error", done);
+    return (done >= least && done <= most) ||
+           wrong("told %s, executed %ld times", told == TOLD_RIGHT ? "done" : "an error", done);
 }
 
 static bool arm(const struct one *c)
@@ -153,55 +160,80 @@ static bool struck(void)
     return state && strstr(state, "struck=1");
 }
 
-static bool judge(const struct one *c, long before, enum told told)
+static enum outcome judge(const struct one *c, long before, enum told told)
 {
-    if (told == TOLD_WRONG)
-        return wrong("a wrong answer: %s", bed.wrong);
+    enum outcome back;
+
+    if (told == TOLD_WRONG) {
+        wrong("a wrong answer: %s", bed.wrong);
+        return WRONG;
+    }
     if (c->kind == GONE)
         plug_again();
-    if (!recover(&tally[c->kind].again))
-        return false;
+    if ((back = recover(&tally[c->kind].again)) != RIGHT)
+        return back;
     bed_sim("message clear");
     if (!executions_fit(before, told))
-        return false;
-    return bed.late_calls == 0 || wrong("%s", bed.late);
+        return WRONG;
+    if (bed.late_calls > 0) {
+        wrong("%s", bed.late);
+        return UNDECIDED;
+    }
+    return told == TOLD_RIGHT ? RIGHT : ERROR;
 }
 
-static bool run(const struct one *c)
+/* Runs a case with waits of so many times the shortest. */
+static enum outcome attempt(const struct one *c, unsigned scale)
 {
-    bed_log_clear();
-    bed.late_calls = 0;
     long before;
     enum told told;
     unsigned tries = 0;
 
-    /* On a loaded machine a session may, by such short waits, end or take another way before it comes to the message of
-     * this case: then it is begun again, with longer ones at last. What is not right or an error is wrong all the same. */
+    bed_waits(scale);
     do {
-        bed_waits(1u << tries / 3 * 2);
+        bed_log_clear();
+        bed.late_calls = 0;
         if (!prepare())
-            return false;
+            return UNDECIDED;
         before = executed();
         bed_sim("message clear");
-        if (!arm(c))
-            return wrong("the simulator does not take this case");
+        if (!arm(c)) {
+            wrong("the simulator does not take this case");
+            return WRONG;
+        }
         told = bed.session->act();
     } while (!struck() && told != TOLD_WRONG && ++tries < STRIKE_TRIES);
-    bool ok = struck() ? judge(c, before, told) : wrong("the message did not come, told %d: %s", told, bed.wrong);
-    bed_sim("message clear");
-    if (!ok) { /* the next case begins anew */
-        bed_close();
-        bed_sim("replug");
+    if (struck() || told == TOLD_WRONG)
+        return judge(c, before, told);
+    wrong("the message did not come, told %d", told);
+    return UNDECIDED;
+}
+
+/* By such short waits a session may, on a loaded machine, end or take another way before it comes to the message of this
+ * case; may find no way back, or exceed its cap. Then it is begun again with longer waits, until that is not for lack of
+ * time: what the driver does wrong it does wrong again. What was told and what was done are judged at once. */
+static bool run(const struct one *c)
+{
+    enum outcome outcome = UNDECIDED;
+
+    for (unsigned scale = 1; outcome == UNDECIDED && scale <= (bed.real ? 1 : LEARN_SCALE); scale *= 4) {
+        outcome = attempt(c, scale);
+        bed_sim("message clear");
+        if (outcome == UNDECIDED || outcome == WRONG) { /* what comes next begins anew */
+            bed_close();
+            bed_sim("plug");
+            bed_sim("replug");
+        }
+        again[c->kind] += scale == 4;
     }
-    slow += tries > 0;
     tally[c->kind].all++;
-    if (!ok)
-        tally[c->kind].failed++;
-    else if (told == TOLD_RIGHT)
+    if (outcome == RIGHT)
         tally[c->kind].right++;
-    else
+    else if (outcome == ERROR)
         tally[c->kind].error++;
-    return ok;
+    else
+        tally[c->kind].failed++;
+    return outcome == RIGHT || outcome == ERROR;
 }
 
 static bool verdict(const struct one *c, bool verbose)
@@ -251,8 +283,8 @@ static bool learn(void)
             return true;
         memcpy(last, script, sizeof last);
         last_n = told == TOLD_RIGHT ? script_n : 0;
-        unsigned long again = 0;
-        if (told == TOLD_WRONG || !recover(&again))
+        unsigned long failed = 0;
+        if (told == TOLD_WRONG || recover(&failed) != RIGHT)
             return wrong("without a fault: a wrong answer: %s", bed.wrong);
     }
     return wrong("without a fault the session is not the same twice running");
@@ -322,6 +354,9 @@ static void report(void)
         if (tally[kind].all > 0)
             printf("CASES %s %s %s %lu %lu %lu %lu %lu\n", bed.link->name, bed.session->name, kinds[kind],
                    tally[kind].all, tally[kind].right, tally[kind].error, tally[kind].failed, tally[kind].again);
+    unsigned long slow = 0;
+    for (unsigned kind = 0; kind < KINDS; kind++)
+        slow += again[kind];
     printf("SCRIPT %s %s", bed.link->name, bed.session->name);
     for (size_t i = 0; i < script_n; i++)
         printf(" %s%u:%zu", script[i].in ? "in" : "out", script[i].number, script[i].n);

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LUN = 0, LOG_LINES = 400, LOG_LINE = 200, CAP_MARGIN_MS = 3000, ESCAPE = 0x42000001 };
+enum { LUN = 0, LOG_LINES = 400, LOG_LINE = 200, CAP_MARGIN_MS = 1000, ESCAPE = 0x42000001 };
 
 struct bed bed = {.scale = 1};
 uint8_t bed_atr[ATR_SIZE_MAX];
@@ -262,7 +262,7 @@ static bool ended(const char *what, int64_t from, long cap, RESPONSECODE rc, RES
 
     bed.last = rc;
     note("== %s: %ld, %lld ms", what, (long)rc, (long long)took);
-    if (took > cap + CAP_MARGIN_MS) {
+    if (took > cap + (bed.real || bed.scale > 1 ? 3 * CAP_MARGIN_MS : CAP_MARGIN_MS)) {
         bed.late_calls++;
         snprintf(bed.late, sizeof bed.late, "%s took %lld ms, its cap is %ld", what, (long long)took, cap);
     }
