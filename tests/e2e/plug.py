@@ -214,7 +214,8 @@ def every_packet(name, apdu, answer, limit):
     with Rig(*["aet63:card=" + name] * 4) as r:
         with r.connect(reader=FOUR[0]) as card:
             first = r.pc.readers()[0]
-            ins, outs = packets(r, 0, lambda: same("the APDU", card.transmit(apdu), answer))
+            # The fewest of several: the driver may have asked for the reader's status during one.
+            ins, outs = min(packets(r, 0, lambda: same("the APDU", card.transmit(apdu), answer)) for _ in range(5))
             if ins == 0:  # reader 0 of the simulator is another one of pcscd's
                 raise AssertionError("%s is not the simulator's first reader" % first)
         points = [("out *", k) for k in range(1, outs + 1)] + [("in *", k) for k in range(1, ins + 1)]
