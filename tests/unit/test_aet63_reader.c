@@ -19,12 +19,12 @@
 #include "transport/usb.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
-#define IDENTITY "4145543633302D312E30FFFF0003" /* "AET630-1.0", MAX_C, MAX_R, types */
+#define IDENTITY "4145543633302D312E30FFFF0003" /* INTERNAL ("AET630-1.0"), MAX_C, MAX_R, C_TYPE */
 
 enum { LINES = 16, SENT = 200, QUEUE = 64, TEXT = 700, FATAL = -1, SILENT = -2, TEXTUAL = -3 };
 
-/* What the reader says to this instruction: SW1 SW2 and data; or nothing; or this text as it stands; or the transport
- * fails with `result`. */
+/* What the reader says to this instruction (05: to our NAK): SW1 SW2 and data; or nothing; or this text as it stands,
+ * in one chunk for each part between bars; or the transport fails with `result`. */
 static struct line {
     uint8_t instruction;
     int sw;
@@ -47,6 +47,8 @@ static struct {
     uint8_t sent[SENT]; /* instructions */
     unsigned count, opened, closed, resets;
     unsigned ns; /* of the T=1 card */
+    unsigned naks; /* that we sent */
+    bool mute;     /* until it is reset */
 } wire;
 
 static struct settings settings;
@@ -101,9 +103,13 @@ static size_t unhex(const char *hex, uint8_t *to)
 
 static void put_text(const char *text)
 {
-    if (wire.tail == QUEUE || strlen(text) >= TEXT)
-        abort();
-    strcpy(wire.queue[wire.tail++], text);
+    for (size_t n; *text; text += n + (text[n] == '|')) {
+        n = strcspn(text, "|");
+        if (wire.tail == QUEUE || n >= TEXT)
+            abort();
+        memcpy(wire.queue[wire.tail], text, n);
+        wire.queue[wire.tail++][n] = 0;
+    }
 }
 
 static void say(unsigned sw, const char *hex)
@@ -187,16 +193,44 @@ static void obey(uint8_t instruction, const uint8_t *data, size_t n)
     }
 }
 
+/* True: a line of the script was for this. */
+static bool follow_script(uint8_t instruction, enum result *result)
+{
+    const struct line *l = &script[said];
+
+    *result = R_SUCCESS;
+    if (said == laid || l->instruction != instruction)
+        return false;
+    said++;
+    if (l->sw == FATAL)
+        *result = l->result;
+    else if (l->sw == TEXTUAL)
+        put_text(l->hex);
+    else if (l->sw != SILENT)
+        say((unsigned)l->sw, l->hex);
+    return true;
+}
+
+static bool is_nak(const uint8_t *text, size_t n)
+{
+    return (n == 2 && memcmp(text, "\x05\x05", 2) == 0) || (n == 6 && memcmp(text, "\x02" "0505" "\x03", 6) == 0);
+}
+
 static enum result wire_write(struct transport *t, const uint8_t *text, size_t n, deadline_t until)
 {
     uint8_t raw[TEXT / 2];
     struct aet63_command c;
-    const struct line *l = &script[said];
+    enum result result;
     size_t count = 0;
     unsigned byte;
 
     (void)t;
     (void)until;
+    if (is_nak(text, n)) {
+        wire.naks++;
+        (void)follow_script(AET63_NAK, &result);
+        return result;
+    }
     for (size_t i = 1; i + 2 < n; i += 2, count++) {
         if (sscanf((const char[]){(char)text[i], (char)text[i + 1], 0}, "%2x", &byte) != 1)
             abort();
@@ -205,18 +239,11 @@ static enum result wire_write(struct transport *t, const uint8_t *text, size_t n
     if (aet63_parse_command(raw, count, &c) != R_SUCCESS || wire.count == SENT)
         abort();
     wire.sent[wire.count++] = c.instruction;
-    if (said == laid || l->instruction != c.instruction) {
+    if (!wire.mute && !follow_script(c.instruction, &result)) {
         obey(c.instruction, c.data, c.n);
         return R_SUCCESS;
     }
-    said++;
-    if (l->sw == FATAL)
-        return l->result;
-    if (l->sw == TEXTUAL)
-        put_text(l->hex);
-    else if (l->sw != SILENT)
-        say((unsigned)l->sw, l->hex);
-    return R_SUCCESS;
+    return wire.mute ? R_SUCCESS : result;
 }
 
 static enum result wire_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe,
@@ -250,6 +277,9 @@ static enum result wire_reset(struct transport *t)
 {
     (void)t;
     wire.resets++;
+    wire.mute = false;
+    if (wire.reset_result == R_SUCCESS)
+        wire.c_stat = AET63_STAT_UNPOWERED;
     return wire.reset_result;
 }
 
@@ -1001,6 +1031,183 @@ static void a_long_command_that_is_refused(void **state)
     close_reader();
 }
 
+/* ---- the line --------------------------------------------------------------------------------------------------- */
+
+#define ANSWER      "\x02" "01900002900003" "\x03"
+#define SPOILT      "\x02" "01900002900103" "\x03"
+#define EVENT_IN    "\x02" "01FF0100FF" "\x03"
+#define RESTART     "\x02" "01FF0000FE" "\x03"
+
+static void what_is_logged_of_a_frame(void **state)
+{
+    (void)state;
+    open_card("3B00", 0);
+    quiet.mask = PLOG_FRAME;
+    assert_int_equal(transmit(0, "00200081" "04DEADBEEF", 300), R_SUCCESS);
+    assert_int_equal(command("77DEADBE", sizeof out), R_SUCCESS);
+    assert_int_equal(r->ops->look(r, 0, soon()), R_SUCCESS);
+    assert_true(stub_log_has("-> A0", "00 20 00 81", NULL));
+    assert_true(stub_log_has("<- 90 00", "done", NULL));
+    assert_true(stub_log_has("<- data", "41 45 54 36 33", NULL)); /* the status block */
+    assert_int_equal(stub_log_matches("DE AD"), 0);
+    assert_int_equal(stub_log_matches("01 02 90 00"), 0);
+    close_reader();
+}
+
+static void what_stands_around_an_answer(void **state)
+{
+    static const struct {
+        const char *text;
+        enum result result;
+        const char *log;
+    } cases[] = {
+        {EVENT_IN "|" ANSWER, R_SUCCESS, "sends card events"},
+        {EVENT_IN ANSWER, R_SUCCESS, "sends card events"}, /* in one chunk */
+        {ANSWER "|" EVENT_IN, R_SUCCESS, NULL},
+        {RESTART, R_NO_CARD, "restarted"},
+        {SPOILT, R_COMM, "broken answer"},
+        {"\x02" "0190", R_COMM, "broken answer"},
+        {"90000\x03", R_COMM, NULL},
+        {"\x02" "01900X", R_COMM, "broken answer"},
+        {"", R_TIMEOUT, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        setup(NULL);
+        settings.nak = NAK_OFF;
+        settings.frame_gap = settings.resync_quiet = settings.command_wait = 5;
+        open_card("3B00", 0);
+        lay(AET63_EXCHANGE_APDU, TEXTUAL, cases[i].text);
+        assert_int_equal(transmit(0, "00B0000002", 300), cases[i].result);
+        assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
+        if (cases[i].log)
+            assert_true(stub_log_matches(cases[i].log) > 0);
+        close_reader();
+    }
+}
+
+/* The answer to a question of long ago is not this command's. */
+static void a_late_status_is_dropped(void **state)
+{
+    char text[TEXT + 40];
+
+    (void)state;
+    open_card("3B00", 0);
+    say_status();
+    (void)snprintf(text, sizeof text, "%s|" ANSWER, wire.queue[--wire.tail]);
+    lay(AET63_EXCHANGE_APDU, TEXTUAL, text);
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    expect("9000");
+    assert_true(stub_log_matches("came late") > 0);
+    close_reader();
+}
+
+static void our_nak_brings_the_answer_again(void **state)
+{
+    (void)state;
+    for (unsigned nak = 0; nak < 2; nak++) {
+        setup(NULL);
+        settings.nak = nak ? NAK_FRAMED : NAK_RAW;
+        open_card("3B00", 0);
+        lay(AET63_EXCHANGE_APDU, TEXTUAL, SPOILT);
+        lay(AET63_NAK, TEXTUAL, SPOILT);
+        lay(AET63_NAK, TEXTUAL, ANSWER);
+        assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+        assert_int_equal(wire.naks, 2);
+        assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
+        lay(AET63_EXCHANGE_APDU, TEXTUAL, SPOILT);
+        for (int i = 0; i < 3; i++)
+            lay(AET63_NAK, TEXTUAL, SPOILT);
+        assert_int_equal(transmit(0, "00B0000002", 300), R_COMM);
+        assert_int_equal(wire.naks, 5); /* no more than three times */
+        lay(AET63_EXCHANGE_APDU, TEXTUAL, SPOILT);
+        lay_failure(AET63_NAK, R_GONE);
+        assert_int_equal(transmit(0, "00B0000002", 300), R_GONE);
+        close_reader();
+    }
+}
+
+static void what_comes_behind_a_nak(void **state)
+{
+    static const struct {
+        const char *text;
+        enum result result;
+        unsigned sent;
+    } cases[] = {
+        {"\x05\x05", R_SUCCESS, 2},
+        {"\x05\x05|\x05\x05", R_SUCCESS, 2},
+        {"\x02" "0505" "\x03", R_SUCCESS, 2},
+        {"\x05\x05|" ANSWER, R_COMM, 1},
+        {"\x05\x05|" SPOILT, R_COMM, 1},
+        {"\x05\x05|" RESTART, R_NO_CARD, 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        setup(NULL);
+        open_card("3B00", 0);
+        lay(AET63_EXCHANGE_APDU, TEXTUAL, cases[i].text);
+        assert_int_equal(transmit(0, "00B0000002", 300), cases[i].result);
+        assert_int_equal(count(AET63_EXCHANGE_APDU), cases[i].sent);
+        close_reader();
+    }
+}
+
+static void what_nobody_waits_for(void **state)
+{
+    (void)state;
+    open_card("3B00", 0);
+    put_text(ANSWER);
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    assert_true(stub_log_matches("nobody waits for") > 0);
+    expect("01029000");
+    put_text("\x02" "01FF0"); /* the beginning of an event */
+    a->ask_now = false;
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    assert_true(a->ask_now); /* what it said nobody knows */
+    wire.failing = R_GONE;
+    assert_int_equal(transmit(0, "00B0000002", 300), R_GONE);
+    close_reader();
+}
+
+/* Twice no answer to all questions: the port is reset; the reader has forgotten its cards. */
+static void the_last_resort_is_a_reset(void **state)
+{
+    static const enum result results[] = {R_SUCCESS, R_TIMEOUT, R_GONE};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(results); i++) {
+        setup(NULL);
+        settings.command_wait = settings.resync_quiet = 100;
+        open_card("3B00", 0);
+        wire.mute = true;
+        wire.reset_result = results[i];
+        for (int k = 0; k < 4 && wire.resets == 0; k++)
+            assert_int_not_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+        assert_int_equal(wire.resets, 1);
+        assert_true(stub_log_matches("resetting it") > 0);
+        assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
+        assert_int_equal(lost[0] > 0, results[i] == R_SUCCESS);
+        assert_int_equal(power_up(0, false), R_SUCCESS);
+        assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
+        close_reader();
+    }
+}
+
+/* A card that asks for time, and a reader that gives up waiting. */
+static void the_reader_does_not_wait_as_long_as_the_card_asked(void **state)
+{
+    (void)state;
+    open_card("3B80014A4B", 1);
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    lay(AET63_EXCHANGE_T1_FRAME, 0x9000, "00C30105C7");
+    lay(AET63_EXCHANGE_T1_FRAME, 0x6020, "");
+    (void)transmit(0, "00B0000002", 300);
+    assert_true(stub_log_matches("A44") > 0);
+    close_reader();
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup(f, setup)
@@ -1030,6 +1237,14 @@ int main(void)
         CASE(a_raw_command_that_takes_a_card_away_says_so),
         CASE(an_answer_with_another_header_is_none),
         CASE(a_long_command_that_is_refused),
+        CASE(what_is_logged_of_a_frame),
+        CASE(what_stands_around_an_answer),
+        CASE(a_late_status_is_dropped),
+        CASE(our_nak_brings_the_answer_again),
+        CASE(what_comes_behind_a_nak),
+        CASE(what_nobody_waits_for),
+        CASE(the_last_resort_is_a_reset),
+        CASE(the_reader_does_not_wait_as_long_as_the_card_asked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
