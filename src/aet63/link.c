@@ -424,17 +424,19 @@ static bool is_card_command(uint8_t instruction)
 static enum result prepare(struct aet63 *a, uint8_t instruction, deadline_t until)
 {
     enum result r = aet63_take_input(a, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
+    bool restarted = a->restarted;
 
-    if (r == R_SUCCESS && a->restarted) {
+    if (r == R_SUCCESS && restarted)
         r = reinitialise(a, until);
-        if (r == R_SUCCESS && is_card_command(instruction))
-            r = R_NO_CARD;
-    }
     if (r == R_SUCCESS && !a->in_sync) {
         r = resync(a, until);
-        if (r == R_SUCCESS && a->restarted)
+        if (r == R_SUCCESS && a->restarted) {
+            restarted = true;
             r = reinitialise(a, until);
+        }
     }
+    if (r == R_SUCCESS && restarted && is_card_command(instruction))
+        return R_NO_CARD; /* the session that it belongs to is over */
     return r == R_SUCCESS && !a->in_sync ? R_COMM : r;
 }
 
