@@ -467,6 +467,8 @@ static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
         r = R_COMM; /* it was reset: the next try begins anew */
     if (r == R_SUCCESS && need_up && !v->up)
         r = vivo_greet(v, until);
+    if (r == R_SUCCESS && !v->in_sync) /* it has asked the contact slots last, in vain: the next try begins anew */
+        r = v->line ? R_COMM : R_NO_CARD;
     if (r == R_GONE && !v->hid)
         r = vivo_line_lost(v, r);
     return r;

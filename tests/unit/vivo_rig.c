@@ -263,15 +263,19 @@ static void take_command(const uint8_t *p, size_t n)
 
 static enum result state(void)
 {
+    if (++rig.calls == rig.fail_at)
+        return rig.fail_with;
     return cancelled ? R_CANCELLED : rig.hang_up ? R_GONE : R_SUCCESS;
 }
 
 static enum result fake_write(struct transport *t, const uint8_t *data, size_t n, deadline_t until)
 {
+    enum result r = state();
+
     (void)t;
     (void)until;
-    if (state() != R_SUCCESS)
-        return state();
+    if (r != R_SUCCESS)
+        return r;
     if (!rig.hid)
         take_command(data, n);
     else if (n != VIVO_REPORT_SIZE)
@@ -284,12 +288,13 @@ static enum result fake_write(struct transport *t, const uint8_t *data, size_t n
 static enum result fake_read(struct transport *t, uint8_t *out, size_t cap, size_t *n, unsigned *pipe, deadline_t until)
 {
     struct chunk *c = &queue[0];
+    enum result r = state();
 
     (void)t;
     (void)until;
     *pipe = 0;
-    if (state() != R_SUCCESS)
-        return state();
+    if (r != R_SUCCESS)
+        return r;
     if (queued == 0)
         return R_TIMEOUT;
     if (c->timeouts > 0) {

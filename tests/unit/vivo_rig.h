@@ -37,6 +37,9 @@ struct rig {
     uint8_t uid[10];
     size_t uid_len;
     const char *contact_atr; /* hex; NULL: no contact card */
+    unsigned fail_at;        /* the transport's call of this number (1 …) ends in fail_with; 0: none */
+    enum result fail_with;
+    unsigned calls; /* of the transport's read and write, since the reset */
     /* records */
     struct rig_sent sent[RIG_SENT_MAX];
     size_t sent_count;
