@@ -85,6 +85,7 @@ static bool prepare(void)
 static void plug_again(void)
 {
     bed_sim("until 5000 *plugged=0* stats");
+    bed_sim("message clear"); /* of a command in packets the rest did not come: it must not hit the next one */
     if (!bed.link->serial)
         bed_close();
     bed_sim("plug");
@@ -93,7 +94,7 @@ static void plug_again(void)
 /* Until three exchanges in a row were answered rightly: RIGHT. */
 static enum outcome recover(unsigned long *failed)
 {
-    int64_t end = now_ms() + (bed.real ? REAL_MS : RECOVER_MS + RECOVER_MS / 8 * (int)bed.scale);
+    int64_t end = now_ms() + (bed.real ? REAL_MS : RECOVER_MS + 250 * (int)bed.scale);
     unsigned good = 0;
 
     bed.asked = bed.failed = 0;

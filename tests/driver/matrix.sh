@@ -107,9 +107,9 @@ $1 == "SLOW" { slow += $2 }
 $1 == "WRONG" {
     k = $2; split(k, part, "/"); g = part[1] "/" part[2] " " (part[5] != "" ? part[5] : "session")
     if (!(g in first)) first[g] = $0
-    if (!(g in n)) { n[g] = 1; bad[g] = 1 }
 }
 END {
+    for (g in first) if (!(g in n)) { n[g] = 1; bad[g] = 1 } # it ended before its first case
     for (k in n) {
         if (bad[k] == 0)
             printf "PASS %s: %d cases, %d right, %d errors\n", k, n[k], right[k], error[k]

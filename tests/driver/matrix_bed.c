@@ -316,8 +316,10 @@ bool bed_open(void)
 
     if (bed.open)
         return true;
-    if (!device_name(name, sizeof name))
+    if (!device_name(name, sizeof name)) {
+        usleep(2000); /* the testbed is a moment behind a plug */
         return false;
+    }
     note("== %s", name);
     bed.open = ended("open", from, caps().reader, ifd.create(LUN, name), IFD_SUCCESS);
     if (bed.open && ifd.get(LUN, TAG_IFD_POLLING_THREAD_WITH_TIMEOUT, &n, (PUCHAR)(void *)&ifd.poll) != IFD_SUCCESS)
