@@ -5,9 +5,9 @@
  * names the cause and, where there is one, the cure. No key, PIN, APDU data or fingerprint template is ever given to
  * these functions: callers cut or mask first (log_bytes_masked).
  *
- * A hostile reader can provoke lines without end; in ten seconds at most LOG_FAULT_BURST lines of log_fault() and, for
- * each reader, LOG_LINE_BURST others of PLOG_CRITICAL and PLOG_INFO are therefore printed, and then once how many were
- * left out. What a user asks for, PLOG_FRAME and PLOG_PERIODIC, has no limit.
+ * A hostile reader can provoke lines without end. In ten seconds a struct log therefore prints at most LOG_FAULT_BURST
+ * lines of log_fault() and LOG_LINE_BURST others of PLOG_CRITICAL and PLOG_INFO; before its next line after them, or in
+ * log_done(), it says once how many it left out. What a user asks for, PLOG_FRAME and PLOG_PERIODIC, has no limit.
  */
 #ifndef PURSE_LOG_H
 #define PURSE_LOG_H
@@ -38,14 +38,15 @@ struct log {
 void log_init(struct log *log, unsigned mask, const char *name);
 void log_done(struct log *log);
 
-/* A line at one level, at PLOG_CRITICAL and PLOG_INFO within the limit above. The format's output is cut at 200 characters. */
+/* A line at one level; PLOG_CRITICAL and PLOG_INFO within the limit above. The format's output is cut at 200
+ * characters. */
 void log_line(struct log *log, enum log_level level, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* A rate-limited PLOG_CRITICAL line: for whatever a reader, a card or a client can provoke again and again. */
 void log_fault(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The reader contradicted a row of doc/ASSUMPTIONS.md, 'A' or 'V' and a number below 64: a PLOG_INFO line that names it,
- * the first time only. */
+/* The reader contradicted a row of doc/ASSUMPTIONS.md, 'A' or 'V' and a number below 64: a PLOG_INFO line that names
+ * it, the first time only. */
 void log_contradicted(struct log *log, char family, unsigned row, const char *what);
 
 /* A PLOG_FRAME (or PERIODIC) line: what, then n bytes in hex, of which only the first `clear` and the last `tail`

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The ring of unread USB input: order, pipes and lengths survive every position of the wrap, and an overflow costs the
- * oldest chunks only.
+ * Unread USB input: order, pipes and lengths survive each move to the front, and an overflow costs the oldest chunks
+ * only.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -55,8 +55,8 @@ static void test_empty(void **state)
         assert_int_equal(ring.bytes[i], 0);
 }
 
-/* Two chunks in, one out, with lengths that shift the wrap through headers and data. */
-static void test_order_and_wrap(void **state)
+/* Never empty, so that the end is reached again and again, each time by another length. */
+static void test_order_and_move(void **state)
 {
     static const size_t LENGTHS[] = {1, 8, 64, 255, 256, 257, 511, 512, 3};
     enum { COUNT = sizeof LENGTHS / sizeof LENGTHS[0] };
@@ -110,7 +110,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_empty, setup),
-        cmocka_unit_test_setup(test_order_and_wrap, setup),
+        cmocka_unit_test_setup(test_order_and_move, setup),
         cmocka_unit_test_setup(test_overflow_drops_the_oldest, setup),
         cmocka_unit_test_setup(test_full_to_the_byte, setup),
     };
