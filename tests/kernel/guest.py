@@ -28,7 +28,7 @@ AET63, VIVOPAY = "ACS AET63 BioTRUSTKey ", "ID TECH ViVOpay VP3300 (630Z000001) 
 DOOR, DESK = "At the door", "At the desk"
 BY_NAME = "/dev/ifd-purse/1209-0001-SIM1"  # the adapter, by its serial number
 GET_8, EIGHT = "00 84 00 00 08", bytes.fromhex("11 22 33 44 55 66 77 88 90 00")
-PATIENCE = 100  # seconds of the guest's own clock; nothing here is a time that is measured
+PATIENCE = 30  # seconds of the guest's own clock; nothing here is a time that is measured
 LOG = "/run/pcscd.log"
 READERS = ("aet63:card=echo-t0,unplugged", "neo:link=hid,unplugged", "neo:tty=ttyACM0,serial=DOOR,unplugged",
            "neo:tty=ttyS2,serial=DESK")
