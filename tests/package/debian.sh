@@ -46,10 +46,11 @@ else
     verdict $? "configure.ac, NEWS and debian/changelog name the same version" "$version, $news, $packaged"
 fi
 
-# An override may be of no use with one edition of a manual page and of use with the next.
-(cd "$out" && lintian --allow-root --display-info --suppress-tags unused-override --fail-on=error,warning,info \
-    ./*.changes) >"$work/lintian" 2>&1 &&
-    [ ! -s "$work/lintian" ]
+# Whether the override of the manual pages has a use depends on where the tables of this edition end.
+(cd "$out" && lintian --allow-root --display-info ./*.changes) >"$work/log" 2>&1
+status=$?
+grep -v -e '^N:' -e '^I: ifd-purse: unused-override groff-message' "$work/log" >"$work/lintian"
+[ $status -eq 0 ] && [ ! -s "$work/lintian" ]
 verdict $? "lintian has nothing to say" "$(tr '\n' ' ' <"$work/lintian")"
 dpkg-deb -x "$deb" "$work/x" && dpkg-deb -e "$deb" "$work/x/DEBIAN"
 [ "$(cat "$work/x/DEBIAN/conffiles")" = /etc/ifd-purse.conf ] && [ ! -e "$work/x/etc/reader.conf.d" ]
