@@ -185,10 +185,12 @@ static void write_file(const char *text)
     write_bytes(text, strlen(text));
 }
 
-/* Loads text as the file for who, with an empty log before. */
+/* Loads text as the file for who, with an empty log before, and one that has said nothing yet: its lines are counted. */
 static void load(const char *text, const struct settings_subject *who)
 {
     write_file(text);
+    log_done(&reader);
+    log_init(&reader, 15, "reader");
     stub_log_clear();
     settings_load(&s, who, &reader);
 }
