@@ -5,7 +5,6 @@
  */
 #include "aet63/frame.h"
 
-#include "base/buf.h"
 #include "base/checksum.h"
 
 enum { RESPONSE_MIN = 5, COMMAND_MIN = 4 };
@@ -50,46 +49,42 @@ size_t aet63_encode(uint8_t header, uint8_t instruction, const uint8_t *part1, s
     return (size_t)(at - text);
 }
 
-/* The data field that begins with its length, up to the checksum; R_COMM unless it fills the message exactly. */
-static enum result parse_data(struct rbuf *r, const uint8_t **data, size_t *n)
+/* Is raw a message of the right header and checksum whose data field begins at `at` with its length and fills the rest
+ * exactly? at is at most n - 2. */
+static enum result parse(const uint8_t *raw, size_t n, size_t at, const uint8_t **data, size_t *data_n)
 {
-    size_t len = rbuf_u8(r);
+    size_t len = raw[at++];
 
-    if (len == AET63_LONG_FORM)
-        len = rbuf_be16(r);
-    if (r->failed || r->left != len + 1)
+    if ((raw[0] != AET63_HEADER && raw[0] != AET63_HEADER_ENCRYPTED) || xor_sum(raw, n) != 0)
         return R_COMM;
-    *data = rbuf_bytes(r, len);
-    *n = len;
+    if (len == AET63_LONG_FORM && n - at > 2) {
+        len = (size_t)raw[at] << 8 | raw[at + 1];
+        at += 2;
+    }
+    if (n - at != len + 1)
+        return R_COMM;
+    *data = raw + at;
+    *data_n = len;
     return R_SUCCESS;
-}
-
-static bool frame_sound(const uint8_t *raw, size_t n, size_t min)
-{
-    return n >= min && (raw[0] == AET63_HEADER || raw[0] == AET63_HEADER_ENCRYPTED) && xor_sum(raw, n) == 0;
 }
 
 enum result aet63_parse_response(const uint8_t *raw, size_t n, struct aet63_response *out)
 {
-    struct rbuf r = rbuf_over(raw, n);
-
-    if (!frame_sound(raw, n, RESPONSE_MIN))
+    if (n < RESPONSE_MIN)
         return R_COMM;
-    out->header = rbuf_u8(&r);
-    out->sw1 = rbuf_u8(&r);
-    out->sw2 = rbuf_u8(&r);
-    return parse_data(&r, &out->data, &out->n);
+    out->header = raw[0];
+    out->sw1 = raw[1];
+    out->sw2 = raw[2];
+    return parse(raw, n, 3, &out->data, &out->n);
 }
 
 enum result aet63_parse_command(const uint8_t *raw, size_t n, struct aet63_command *out)
 {
-    struct rbuf r = rbuf_over(raw, n);
-
-    if (!frame_sound(raw, n, COMMAND_MIN))
+    if (n < COMMAND_MIN)
         return R_COMM;
-    out->header = rbuf_u8(&r);
-    out->instruction = rbuf_u8(&r);
-    return parse_data(&r, &out->data, &out->n);
+    out->header = raw[0];
+    out->instruction = raw[1];
+    return parse(raw, n, 2, &out->data, &out->n);
 }
 
 void aet63_decoder_reset(struct aet63_decoder *d)
@@ -171,10 +166,9 @@ static enum aet63_input body(struct aet63_decoder *d, uint8_t c)
     return AET63_MORE;
 }
 
-/* Whole bytes of a body, two digits at a time: what nearly every chunk is made of. */
-static void take_pairs(struct aet63_decoder *d, const uint8_t **p, size_t *n)
+/* Whole bytes of a body, two digits at a time: what nearly every chunk is made of. Returns where they end. */
+static const uint8_t *take_pairs(struct aet63_decoder *d, const uint8_t *at, const uint8_t *end)
 {
-    const uint8_t *at = *p, *end = at + *n;
     size_t len = d->raw_len;
 
     for (; end - at >= 2 && len < sizeof d->raw; at += 2) {
@@ -185,23 +179,22 @@ static void take_pairs(struct aet63_decoder *d, const uint8_t **p, size_t *n)
         d->raw[len++] = (uint8_t)((high - 1) << 4 | (low - 1));
     }
     d->raw_len = len;
-    *n -= (size_t)(at - *p);
-    *p = at;
+    return at;
 }
 
 enum aet63_input aet63_decode(struct aet63_decoder *d, const uint8_t **p, size_t *n)
 {
+    const uint8_t *at = *p, *end = at + *n;
     enum aet63_input in = AET63_MORE;
 
-    while (*n > 0 && in == AET63_MORE) {
-        if (d->state == AET63_BODY && !d->half)
-            take_pairs(d, p, n);
-        if (*n == 0)
-            break;
-        uint8_t c = *(*p)++;
-        (*n)--;
-        in = d->state == AET63_HUNT ? hunt(d, c) : body(d, c);
+    while (at < end && in == AET63_MORE) {
+        if (d->state == AET63_HUNT)
+            in = hunt(d, *at++);
+        else if (d->half || (at = take_pairs(d, at, end)) < end)
+            in = body(d, *at++);
     }
+    *p = at;
+    *n = (size_t)(end - at);
     return in;
 }
 

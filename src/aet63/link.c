@@ -167,12 +167,18 @@ enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until)
     }
 }
 
-enum result aet63_take_input(struct aet63 *a, deadline_t until)
+static bool input_waits(const struct aet63 *a)
 {
     struct transport *t = a->reader.transport;
+
+    return t->ops->pending(t) || frame_open(a);
+}
+
+enum result aet63_take_input(struct aet63 *a, deadline_t until)
+{
     struct aet63_response m;
 
-    while (!a->restarted && (t->ops->pending(t) || frame_open(a))) {
+    while (!a->restarted && input_waits(a)) {
         if (deadline_passed(until)) {
             log_fault(a->reader.log, "the reader does not stop sending");
             decoders_reset(a);
@@ -423,9 +429,12 @@ static bool is_card_command(uint8_t instruction)
 /* Before a command goes out: input that waits is taken, a restart or a doubt is dealt with. */
 static enum result prepare(struct aet63 *a, uint8_t instruction, deadline_t until)
 {
-    enum result r = aet63_take_input(a, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
-    bool restarted = a->restarted;
+    enum result r = R_SUCCESS;
+    bool restarted;
 
+    if (input_waits(a))
+        r = aet63_take_input(a, deadline_min(until, deadline_in(a->reader.settings->command_wait)));
+    restarted = a->restarted;
     if (r == R_SUCCESS && restarted)
         r = reinitialise(a, until);
     if (r == R_SUCCESS && !a->in_sync) {

@@ -84,52 +84,73 @@ void slot_lost(struct device *d, unsigned slot)
 
 /* ---- the right to talk to the reader ----------------------------------------------------------------------------- */
 
-enum result device_acquire(struct device *d, deadline_t until)
+/* With the mutex held, but for the wait. */
+static enum result acquire_locked(struct device *d, deadline_t until)
 {
-    struct timespec ts = deadline_timespec(until);
     enum result r = R_SUCCESS;
 
-    pthread_mutex_lock(&d->mutex);
-    while (d->busy && !d->cancelled && !d->gone && r == R_SUCCESS)
+    while (d->busy && !d->cancelled && !d->gone && r == R_SUCCESS) {
+        struct timespec ts = deadline_timespec(until);
         if (pthread_cond_timedwait(&d->changed, &d->mutex, &ts) == ETIMEDOUT && d->busy)
             r = R_TIMEOUT;
+    }
     if (d->gone)
         r = R_GONE;
     else if (d->cancelled)
         r = R_CANCELLED;
     if (r == R_SUCCESS)
         d->busy = true;
+    return r;
+}
+
+enum result device_acquire(struct device *d, deadline_t until)
+{
+    enum result r;
+
+    pthread_mutex_lock(&d->mutex);
+    r = acquire_locked(d, until);
     pthread_mutex_unlock(&d->mutex);
     return r;
 }
 
 /* Did input come behind the answer, so that a poller has to fetch it? The family may replace its transport, so this is
- * asked while the device is still ours; what comes after the question is announced again (device_input). */
-static bool input_left(struct device *d)
+ * asked while the device is still ours; what comes after the question is announced again (device_input). With the mutex
+ * held, but for the question. */
+static bool input_left_locked(struct device *d)
 {
     struct transport *t = d->reader ? d->reader->transport : NULL;
+    bool left = false;
 
-    pthread_mutex_lock(&d->mutex);
-    bool missed = d->input_missed;
+    if (!d->input_missed)
+        return false;
     d->input_missed = false;
-    pthread_mutex_unlock(&d->mutex);
-    return missed && t && t->ops->pending && t->ops->pending(t);
-}
-
-void device_release(struct device *d)
-{
-    bool left = input_left(d);
-
-    pthread_mutex_lock(&d->mutex);
-    d->busy = false;
+    if (t && t->ops->pending) {
+        pthread_mutex_unlock(&d->mutex);
+        left = t->ops->pending(t);
+        pthread_mutex_lock(&d->mutex);
+    }
     left |= d->input_missed;
     d->input_missed = false;
+    return left;
+}
+
+static void release_locked(struct device *d)
+{
+    bool left = input_left_locked(d);
+
+    d->busy = false;
     for (unsigned i = 0; d->reader && i < d->reader->slot_count; i++) {
         if (left || d->slots[i].watch_wanted)
             wake_locked(&d->slots[i]);
         d->slots[i].watch_wanted = false;
     }
     pthread_cond_signal(&d->changed);
+}
+
+void device_release(struct device *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    release_locked(d);
     pthread_mutex_unlock(&d->mutex);
 }
 
@@ -185,28 +206,21 @@ void device_cancel(struct device *d)
     d->reader->ops->cancel(d->reader);
 }
 
-/* What slot_status() tells of APDUs' sizes: asked while the device is ours, for the family's state may change at any time
- * that it is not. */
-static void keep_sizes(struct device *d)
-{
-    for (unsigned i = 0; i < d->reader->slot_count; i++) {
-        size_t n = d->reader->ops->max_apdu_data(d->reader, i);
-
-        pthread_mutex_lock(&d->mutex);
-        d->slots[i].max_apdu_data = n;
-        pthread_mutex_unlock(&d->mutex);
-    }
-}
-
 /* Ends a call that had acquired the device: releases it and gives the result its final form. A failure may have left
- * the reader's state in doubt, so the pollers look at it. */
+ * the reader's state in doubt, so the pollers look at it. What slot_status() tells of APDUs' sizes is asked while the
+ * device is ours, for the family's state may change at any time that it is not. */
 static enum result finish(struct device *d, enum result r)
 {
+    size_t sizes[READER_SLOTS_MAX];
+
     if (r == R_GONE)
         mark_gone(d);
-    keep_sizes(d);
-    device_release(d);
+    for (unsigned i = 0; i < d->reader->slot_count; i++)
+        sizes[i] = d->reader->ops->max_apdu_data(d->reader, i);
     pthread_mutex_lock(&d->mutex);
+    for (unsigned i = 0; i < d->reader->slot_count; i++)
+        d->slots[i].max_apdu_data = sizes[i];
+    release_locked(d);
     if (r == R_CANCELLED && d->gone)
         r = R_GONE;
     if (r != R_SUCCESS)
@@ -392,19 +406,6 @@ enum result slot_refuse(struct slot *s)
     return R_NO_CARD;
 }
 
-/* Whether a client can use a slot right now; R_GONE for a reader that is gone. */
-static enum result slot_usable(struct slot *s, bool *usable, bool *powered)
-{
-    struct device *d = s->device;
-
-    pthread_mutex_lock(&d->mutex);
-    bool gone = d->gone;
-    *usable = presence_usable(&s->presence);
-    *powered = s->powered;
-    pthread_mutex_unlock(&d->mutex);
-    return gone ? R_GONE : R_SUCCESS;
-}
-
 enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
 {
     struct device *d = s->device;
@@ -500,25 +501,33 @@ void slot_stop_poll(struct slot *s)
 
 /* ---- power and protocol ------------------------------------------------------------------------------------------ */
 
-/* Acquires the device for a call that needs a card in the slot (and, if told, a powered one). */
+/* Whether a client can use the slot right now, for a call that needs a card in it (a powered one, if told). R_NO_CARD: it
+ * cannot; R_GONE: the reader is gone. With the mutex held. */
+static enum result usable_locked(const struct slot *s, bool need_power)
+{
+    if (s->device->gone)
+        return R_GONE;
+    return presence_usable(&s->presence) && (s->powered || !need_power) ? R_SUCCESS : R_NO_CARD;
+}
+
+/* Acquires the device for such a call. */
 static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t until)
 {
-    bool usable, powered;
-    enum result r = slot_usable(s, &usable, &powered);
+    struct device *d = s->device;
+    enum result r;
 
-    if (r != R_SUCCESS)
-        return r;
-    if (!usable || (need_power && !powered))
-        return slot_refuse(s);
-    r = device_acquire(s->device, until);
-    if (r != R_SUCCESS)
-        return r;
-    (void)slot_usable(s, &usable, &powered); /* it may have left while we waited */
-    if (!usable || (need_power && !powered)) {
-        device_release(s->device);
-        return slot_refuse(s);
+    pthread_mutex_lock(&d->mutex);
+    bool wait = d->busy;
+    r = usable_locked(s, need_power);
+    if (r == R_SUCCESS)
+        r = acquire_locked(d, until);
+    if (r == R_SUCCESS && wait) {
+        r = usable_locked(s, need_power); /* it may have left while we waited */
+        if (r != R_SUCCESS)
+            release_locked(d);
     }
-    return R_SUCCESS;
+    pthread_mutex_unlock(&d->mutex);
+    return r == R_NO_CARD ? slot_refuse(s) : r;
 }
 
 /* Ends such a call. */
