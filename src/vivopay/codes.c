@@ -44,8 +44,10 @@ const struct vivo_status *vivo_status(uint8_t code)
 enum { P = true, R = true, A = true, S = true, o = false, ANY = VIVO_ANY_SUB, ALL = 0xFF };
 
 /* Columns: command, sub-command, pass-through family, repeatable, works always, safe for clients, time-out, bytes shown
- * of command and answer, CRC order learnt from. Time-outs: §3.5. */
+ * of command and answer, CRC order learnt from. Time-outs: §3.5. APDUs first: they are what is looked up most. */
 static const struct vivo_command commands[] = {
+    {0x2C, 0x03, P, o, o, o, WAIT_CALLER, 4, 0, 0},         /* Exchange contactless data */
+    {0x2C, 0x13, P, o, o, o, WAIT_CALLER, 5, 0, 0x12},      /* Exchange APDU */
     {0x01, 0x01, o, R, o, o, WAIT_SHORT, 1, 0, 0},      /* Set poll mode */
     {0x05, 0x01, o, o, o, o, WAIT_SHORT, 1, 0, 0},      /* Cancel */
     {0x09, ANY, o, R, o, S, WAIT_COMMAND, 1, ALL, 0},     /* Product type, versions */
@@ -63,7 +65,6 @@ static const struct vivo_command commands[] = {
     {0x29, ANY, o, R, o, o, WAIT_COMMAND, 0, 0, 0},
     {0x2C, 0x01, P, R, A, o, WAIT_SHORT, 1, 0, 0},      /* Pass-through start/stop */
     {0x2C, 0x02, P, R, o, o, WAIT_SHORT, 2, ALL, 0},    /* Poll for token (+ its time) */
-    {0x2C, 0x03, P, o, o, o, WAIT_CALLER, 4, 0, 0},         /* Exchange contactless data */
     {0x2C, 0x04, P, o, o, o, WAIT_SHORT, 7, 5, 0},      /* PCD single command exchange (+ its time) */
     {0x2C, 0x05, P, R, o, S, WAIT_COMMAND, 0, ALL, 0},    /* Get PCD/PICC parameters */
     {0x2C, 0x06, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* MIFARE authenticate: key behind byte 2 */
@@ -75,7 +76,6 @@ static const struct vivo_command commands[] = {
     {0x2C, 0x0C, P, R, o, o, WAIT_SHORT, 4, ALL, 0},    /* Enhanced poll (+ its time) */
     {0x2C, 0x0E, P, R, o, o, WAIT_SHORT, 2, ALL, 0},    /* Poll for token with ATS (+ its time) */
     {0x2C, 0x12, P, R, o, o, WAIT_RESET, 1, ALL, 0},   /* Get ATR */
-    {0x2C, 0x13, P, o, o, o, WAIT_CALLER, 5, 0, 0x12},      /* Exchange APDU */
     {0x2C, 0x16, P, o, o, o, WAIT_COMMAND, 0, 0, 0},      /* Terminate ISO session */
     {0x2C, 0x18, P, o, o, o, WAIT_COMMAND, 1, 0, 0x12},   /* Contact power off */
     {0x2C, 0x40, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* NFC Forum commands */

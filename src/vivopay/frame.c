@@ -7,7 +7,6 @@
 #include "vivopay/frame.h"
 
 #include <string.h>
-#include "base/buf.h"
 #include "base/checksum.h"
 
 enum { LENGTH_AT = 12, REPORT_WHOLE = 1, REPORT_FIRST = 2, REPORT_MIDDLE = 3, REPORT_LAST = 4 };
@@ -25,27 +24,24 @@ static uint16_t frame_crc(const uint8_t *frame, size_t n)
 size_t vivo_encode(uint8_t command, uint8_t sub, const uint8_t *part1, size_t n1, const uint8_t *part2, size_t n2,
                    enum vivo_order order, uint8_t *frame, size_t cap)
 {
-    struct wbuf w = wbuf_over(frame, cap);
+    size_t n = n1 + n2, crc_at = LENGTH_AT + 2 + n;
     uint16_t crc;
 
-    if (n1 > VIVO_DATA_MAX || n2 > VIVO_DATA_MAX - n1)
+    if (n1 > VIVO_DATA_MAX || n2 > VIVO_DATA_MAX - n1 || cap < n + VIVO_OVERHEAD)
         return 0;
-    wbuf_bytes(&w, header, sizeof header);
-    wbuf_u8(&w, command);
-    wbuf_u8(&w, sub);
-    wbuf_be16(&w, (unsigned)(n1 + n2));
+    memcpy(frame, header, sizeof header);
+    frame[10] = command;
+    frame[11] = sub;
+    frame[LENGTH_AT] = (uint8_t)(n >> 8);
+    frame[LENGTH_AT + 1] = (uint8_t)n;
     if (n1 > 0)
-        wbuf_bytes(&w, part1, n1);
+        memcpy(frame + LENGTH_AT + 2, part1, n1);
     if (n2 > 0)
-        wbuf_bytes(&w, part2, n2);
-    if (w.failed)
-        return 0;
-    crc = frame_crc(w.data, w.len);
-    if (order == VIVO_MSB_FIRST)
-        wbuf_be16(&w, crc);
-    else
-        wbuf_le16(&w, crc);
-    return w.failed ? 0 : w.len;
+        memcpy(frame + LENGTH_AT + 2 + n1, part2, n2);
+    crc = frame_crc(frame, crc_at);
+    frame[crc_at] = (uint8_t)(order == VIVO_MSB_FIRST ? crc >> 8 : crc);
+    frame[crc_at + 1] = (uint8_t)(order == VIVO_MSB_FIRST ? crc : crc >> 8);
+    return crc_at + 2;
 }
 
 void vivo_decoder_reset(struct vivo_decoder *d)
@@ -119,6 +115,8 @@ enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n
 {
     drop(d, d->taken);
     d->taken = 0;
+    if (d->len == 0 && *n == 0)
+        return VIVO_MORE;
     hunt(d);
     for (;;) {
         bool in_header = d->len < LENGTH_AT + 2;

@@ -84,10 +84,9 @@ static bool order_is_set(const struct vivo *v, const struct vivo_command *row)
     return row->pass_through && v->reader.settings->crc_order != CRC_AUTO;
 }
 
-static enum vivo_order first_guess(const struct vivo *v, const struct vivo_command *row)
+static enum vivo_order first_guess(const struct vivo *v, const struct vivo_command *row,
+                                   const struct vivo_order_state *own)
 {
-    const struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
-
     if (order_is_set(v, row))
         return v->reader.settings->crc_order == CRC_MSB ? VIVO_MSB_FIRST : VIVO_LSB_FIRST;
     if (!own->known && row->crc_like)
@@ -104,11 +103,9 @@ static enum vivo_order other(enum vivo_order order)
 
 /* The reader understood a command in this order. */
 static void learn_order(struct vivo *v, const struct vivo_request *q, const struct vivo_command *row,
-                        enum vivo_order order)
+                        struct vivo_order_state *own, enum vivo_order order)
 {
-    struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
-
-    if (order_is_set(v, row) || (own->known && own->order == order))
+    if ((own->known && own->order == order) || order_is_set(v, row))
         return;
     if (order != (row->pass_through ? VIVO_MSB_FIRST : VIVO_LSB_FIRST)) {
         log_line(v->reader.log, PLOG_INFO, "this reader takes the CRC of %02X-%02X %s byte first", q->command, q->sub,
@@ -334,7 +331,7 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
                         struct vivo_frame *f, deadline_t until)
 {
     struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
-    enum vivo_order order = first_guess(v, row);
+    enum vivo_order order = first_guess(v, row, own);
     enum result r = R_COMM;
 
     if (flip)
@@ -351,7 +348,7 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
             break;
         log_answer(v, q, row, f);
         if (f->status != VIVO_CRC_ERROR) {
-            learn_order(v, q, row, order);
+            learn_order(v, q, row, own, order);
             return R_SUCCESS;
         }
         log_fault(v->reader.log, "the reader found a wrong CRC in command %02X-%02X; it did not run it", q->command,

@@ -12,7 +12,7 @@
 
 #include "base/buf.h"
 
-enum { KSN = 10, MAC = 16 };
+enum { KSN = 10, MAC = 16, SHORTEST = 2 + 1 + 2 + KSN + 2 };
 
 static bool fits(const uint8_t *p, size_t n, size_t sw)
 {
@@ -32,7 +32,7 @@ static bool fits(const uint8_t *p, size_t n, size_t sw)
 
 bool vivo_is_encrypted(const uint8_t *p, size_t n)
 {
-    return fits(p, n, 2) || fits(p, n, 0);
+    return n >= SHORTEST && (fits(p, n, 2) || fits(p, n, 0));
 }
 
 void vivo_explain_blocked(struct vivo *v, uint8_t status)
