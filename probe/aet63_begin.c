@@ -313,7 +313,9 @@ void row_a07(struct probe *p)
                 break;
         }
     }
-    if (a->behind_etx > before)
+    if (a->packets == begin)
+        not_tried(p, "no packet came");
+    else if (a->behind_etx > before)
         contradicted(p, NULL, "%u frame(s) began behind an ETX and went on in the next packet", a->behind_etx - before);
     else if (lost > 0)
         contradicted(p, NULL, "%u of the answers in %u packets could not be read", lost, a->packets - begin);

@@ -121,6 +121,8 @@ void row_a14(struct probe *p)
     if (gap >= p->settings.frame_gap)
         contradicted(p, setting, "%u ms passed between two packets of one answer; %u are allowed", gap,
                      p->settings.frame_gap);
+    else if (p->a->pieced == 0)
+        not_tried(p, "no answer came in more than one packet");
     else
         confirmed(p, "the longest gap inside an answer was %u ms", gap);
 }
@@ -179,7 +181,9 @@ void row_a16(struct probe *p)
 {
     const struct aet63_wire *a = p->a;
 
-    if (a->identity_other > 0)
+    if (a->identity_asked < 2)
+        not_tried(p, "GET_ACR_STAT was answered %u times only", a->identity_asked);
+    else if (a->identity_other > 0)
         contradicted(p, NULL, "%u of %u answers to GET_ACR_STAT began otherwise than the first", a->identity_other,
                      a->identity_asked);
     else
@@ -276,13 +280,15 @@ static void reset_once(struct probe *p)
     struct aet63_wire *a = p->a;
     unsigned before = a->events[0];
 
+    if (a->reset_done)
+        trace_line(p, "the port was reset for the row before: its bytes are there");
     if (a->reset_done || !p->t->ops->reset)
         return;
     a->reset_done = true;
     aet63_do(p, AET63_SELECT_CARD_TYPE, &type, 1, &h);
     trace_line(p, "the USB port is reset");
     if (p->t->ops->reset(p->t) == R_GONE) {
-        p->gone = true;
+        p->gone = p->gone_tells = true;
         return;
     }
     aet63_hear_event(p, RESTART_WAIT);
@@ -382,6 +388,9 @@ void row_a46(struct probe *p)
     } else if (a->longest_reset > s->reset_wait) {
         (void)snprintf(setting, sizeof setting, "reset_wait = %u", 2 * a->longest_reset);
         contradicted(p, setting, "RESET took %u ms; %u are allowed", a->longest_reset, s->reset_wait);
+    } else if (a->silent > 0) {
+        not_tried(p, "%u command(s) brought no answer at all; the others took %u ms at most", a->silent,
+                  a->longest_own);
     } else {
         confirmed(p, "its own commands took %u ms at most, RESET %u ms", a->longest_own, a->longest_reset);
     }
@@ -423,6 +432,8 @@ void row_a49(struct probe *p)
     else if (!aet63_do(p, AET63_EEPROM_READ_DATA, place, sizeof place, &h) || !aet63_done(&h) || h.n != first.n ||
              memcmp(h.data, first.data, h.n) != 0)
         contradicted(p, NULL, "64 bytes read twice were not the same");
+    else if (h.n == 0)
+        not_tried(p, "EEPROM_READ_DATA brings no bytes");
     else
         confirmed(p, "%zu bytes read twice were the same", h.n);
     explicit_bzero(&first, sizeof first);

@@ -75,8 +75,10 @@ static bool move_once(struct probe *p)
     struct aet63_wire *a = p->a;
     struct move m;
 
-    if (a->moved)
+    if (a->moved) {
+        trace_line(p, "the card was moved for the row before: its bytes are there");
         return a->moves > 0;
+    }
     a->moved = true;
     if (!notify(p, false) || !move_card(p, false, &m))
         return false;
@@ -153,7 +155,7 @@ void row_a25(struct probe *p)
 
 /* How a reader spent its time while the card was taken out. */
 struct labour {
-    int64_t began;
+    int64_t began, ended;
     unsigned busy_ms, events; /* events: how many telling of a removal there were before */
 };
 
@@ -168,6 +170,7 @@ static bool gone_while_busy(struct probe *p, void *arg)
         p->trace_len = mark; /* the last one stands for all */
         aet63_do(p, AET63_RESET, NULL, 0, &h);
         l->busy_ms += h.ms;
+        l->ended = clock_now();
         if (!aet63_done(&h))
             return aet63_card_state(p) == AET63_STAT_NO_CARD;
     }
@@ -189,7 +192,7 @@ void row_a26(struct probe *p)
         not_tried(p, "the card was not taken out");
         return;
     }
-    busy = l.busy_ms * 100u / (unsigned)((clock_now() - l.began) / 1000000 + 1);
+    busy = l.busy_ms * 100u / (unsigned)((l.ended - l.began) / 1000000 + 1);
     if (a->events[AET63_EVENT_REMOVED] == l.events)
         aet63_hear_event(p, 2 * EVENT_GRACE);
     if (a->events[AET63_EVENT_REMOVED] == l.events)

@@ -62,6 +62,7 @@ void aet63_record(struct probe *p, const struct aet63_heard *h)
     char what[64];
 
     shown(p->a->instruction, &command, &m.clear, &m.secret);
+    m.own = p->a->instruction <= AET63_RESET || p->a->instruction == AET63_ACTIVATE_SAM;
     if (p->a->instruction == AET63_EXCHANGE_APDU)
         m.tail = 2;
     switch (h->kind) {
@@ -184,6 +185,7 @@ static void note_gap(struct aet63_wire *a, const struct aet63_decoder *d)
     int64_t now = clock_now();
     unsigned gap = (unsigned)((now - a->last_chunk) / NS_PER_MS);
 
+    a->pieced += d->state == AET63_BODY;
     if (d->state == AET63_BODY && gap > a->longest_gap)
         a->longest_gap = gap;
     a->last_chunk = now;
@@ -347,6 +349,7 @@ bool aet63_do(struct probe *p, uint8_t instruction, const uint8_t *data, size_t 
     aet63_record(p, h);
     if (h->kind != HEARD_ANSWER) {
         p->a->doubt = true;
+        p->a->silent += h->kind == HEARD_SILENCE;
         return false;
     }
     note_time(p->a, instruction, h->ms);
@@ -379,6 +382,7 @@ int aet63_card_state(struct probe *p)
 {
     static struct aet63_heard h;
 
+    aet63_settle(p);
     return aet63_stat(p, &h) ? h.data[AET63_C_STAT] : -1;
 }
 
@@ -388,6 +392,7 @@ bool aet63_power(struct probe *p, uint8_t type, struct aet63_heard *h)
 
     a->protocol = -1;
     a->info_valid = false;
+    aet63_settle(p);
     aet63_do(p, AET63_POWER_OFF, NULL, 0, h);
     if (!aet63_do(p, AET63_SELECT_CARD_TYPE, &type, 1, h) || !aet63_done(h))
         return false;
@@ -420,4 +425,5 @@ void aet63_settle(struct probe *p)
         if (aet63_stat(p, &h))
             p->a->doubt = false;
     }
+    p->gone = p->gone || p->a->doubt; /* it does not answer any more: every further command would only be waited for */
 }

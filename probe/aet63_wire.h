@@ -42,6 +42,8 @@ struct aet63_wire {
     /* counted over the whole run */
     unsigned events[256], event_now; /* event_now: in the present exchange */
     uint8_t last_event;
+    unsigned pieced; /* packets that went on with a frame */
+    unsigned silent; /* commands without an answer */
     unsigned packets, longest_gap, longest_own, longest_reset, unasked;
     uint8_t statuses[AET63_STATUSES][2];
     size_t status_count;

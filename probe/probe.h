@@ -134,9 +134,10 @@ struct probe {
     struct outcome *now;   /* of the row that runs */
     char trace[TRACE_MAX]; /* of the row that runs */
     size_t trace_len;
-    enum need need; /* under which it runs */
-    unsigned have;  /* NEEDS_BIT of what the user has put in place */
-    bool gone;      /* the reader is: nothing more can be tried */
+    enum need need;  /* under which it runs */
+    unsigned have;   /* NEEDS_BIT of what the user has put in place */
+    bool gone;       /* the reader is: nothing more can be tried */
+    bool gone_tells; /* that it went is what the row that runs has found out */
 
     struct aet63_wire *a;
     struct vivo_wire *v;
@@ -161,6 +162,7 @@ struct masked {
     const uint8_t *bytes;
     size_t n, clear, tail;
     bool secret;
+    bool own; /* an ATR, or of the reader itself: digits that look like a card number are none */
 };
 void trace_bytes(struct probe *p, const char *what, const struct masked *m);
 

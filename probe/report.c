@@ -180,7 +180,7 @@ void report_end(struct probe *p)
 
     count(p, counts);
     report_and_print(p, "\n%u confirmed, %u contradicted, %u not tried.", counts[CONFIRMED], counts[CONTRADICTED],
-                     counts[NOT_TRIED]);
+                     (unsigned)p->wanted - counts[CONFIRMED] - counts[CONTRADICTED]);
     for (size_t i = 0; i < p->row_count; i++)
         if (p->outcomes[i].verdict == CONTRADICTED)
             report_and_print(p, "  %s %s: %s", p->rows[i].id, p->rows[i].assumed, p->outcomes[i].why);

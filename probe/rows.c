@@ -153,6 +153,7 @@ void trace_bytes(struct probe *p, const char *what, const struct masked *m)
     if (clear + tail < m->n)
         out += sprintf(out, " ..");
     put_hex(out, m->bytes + m->n - tail, tail);
-    mask_card_numbers(text);
+    if (!m->own)
+        mask_card_numbers(text);
     trace_line(p, "%s [%zu]%s", what, m->n, text);
 }

@@ -105,19 +105,30 @@ void session_clear_progress(void)
 static void run_row(struct probe *p, const struct family *f, size_t i, enum need need)
 {
     const struct row *row = &p->rows[i];
+    bool was_gone = p->gone;
+    struct outcome before;
 
     show_progress(row, need);
     if (need != NEED_OPENING && !p->gone)
         f->settle(p);
-    if (need != NEED_OPENING && need != NEED_LAST && p->gone)
-        return;
     p->now = &p->outcomes[i];
+    if (need != NEED_OPENING && need != NEED_LAST && p->gone) {
+        not_tried(p, "the reader does not answer");
+        return;
+    }
     p->need = need;
     if (need != NEED_OPENING) { /* else it is judged by the bytes of the opening, which are there still */
         p->trace_len = 0;
         p->trace[0] = '\0';
     }
+    before = *p->now;
+    p->gone_tells = false;
     row->run(p);
+    if (p->gone && !was_gone && !p->gone_tells && need != NEED_LAST) { /* no verdict from what did not come */
+        before.trace = p->now->trace;
+        *p->now = before;
+        not_tried(p, "the reader went away while it was tried");
+    }
     keep_trace(p, p->now);
     p->now = NULL;
 }

@@ -195,7 +195,8 @@ void row_v22(struct probe *p)
     if (!poll_twice(p, true, &first, &second))
         not_tried(p, "the card is not found any more");
     else if (is_random(&first) && same_uid(&first, &second))
-        contradicted(p, NULL, "a serial number that should be random stays the same");
+        contradicted(p, NULL,
+                     "a serial number that should be random stays the same (no harm: it tells no cards apart)");
     else if (!is_random(&first) && !same_uid(&first, &second))
         contradicted(p, NULL, "a serial number that should be fixed changes");
     else

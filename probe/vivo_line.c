@@ -9,7 +9,7 @@
 
 #include "transport/serial.h"
 
-enum { PINGS = 2, LATE_WAIT = 2500, POLL_GIVEN_UP = 1000, SYNC_TRIES = 5 };
+enum { PINGS = 2, LATE_WAIT = 2500, POLL_GIVEN_UP = 1000, SYNC_TRIES = 5, REOPENINGS = 3 };
 
 static struct vivo_heard h;
 
@@ -247,6 +247,8 @@ void row_v06(struct probe *p)
     (void)snprintf(setting, sizeof setting, "frame_gap = %u", 2 * gap);
     if (gap >= p->settings.frame_gap)
         contradicted(p, setting, "%u ms passed inside one answer; %u are allowed", gap, p->settings.frame_gap);
+    else if (p->v->pieced == 0)
+        not_tried(p, "no answer came in more than one piece");
     else
         confirmed(p, "the longest gap inside an answer was %u ms", gap);
 }
@@ -363,6 +365,9 @@ void row_v11(struct probe *p)
             (void)snprintf(setting, sizeof setting, "command_wait = %u", 4 * v->over_ms);
         contradicted(p, setting, "the answer to %02X-%02X took %u ms; %u are allowed", v->over_command, v->over_sub,
                      v->over_ms, v->over_limit);
+    } else if (v->silent > 0) {
+        not_tried(p, "%u command(s) brought no answer at all; the others took %u ms at most", v->silent,
+                  v->longest_command);
     } else {
         confirmed(p, "the longest time of a command without a card was %u ms", v->longest_command);
     }
@@ -446,6 +451,8 @@ void row_v14(struct probe *p)
     if (p->v->unasked > 0)
         contradicted(p, NULL, "%u frames came that nobody asked for, the last %02X status %02X", p->v->unasked,
                      p->v->unasked_command, p->v->unasked_status);
+    else if (p->gone)
+        not_tried(p, "the reader does not answer any more");
     else
         confirmed(p, "no such frame came in %d s", (int)((clock_now() - p->opened) / 1000000000));
 }
@@ -457,6 +464,15 @@ static bool node_is(struct probe *p, void *arg)
     return serial_node_exists(p->path) == *there;
 }
 
+/* The node is there before everybody who wants a look at it has had one. */
+static bool answers_again(struct probe *p)
+{
+    for (unsigned i = 0; i < REOPENINGS; i++)
+        if (answers_at(p, p->baud))
+            return true;
+    return false;
+}
+
 void row_v15(struct probe *p)
 {
     bool there = false;
@@ -466,10 +482,11 @@ void row_v15(struct probe *p)
         there = true;
         if (!ask_to(p, "plug the adapter in again", node_is, &there))
             not_tried(p, "%s did not come back", p->path);
-        else if (answers_at(p, p->baud))
+        else if (answers_again(p))
             confirmed(p, "%s came back, and the reader answers", p->path);
         else
             contradicted(p, NULL, "%s came back, and the reader does not answer", p->path);
+        p->gone_tells = true;
     } else {
         not_tried(p, "the adapter was not pulled out");
     }

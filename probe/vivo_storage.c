@@ -255,19 +255,23 @@ void row_v38(struct probe *p)
 void row_v47(struct probe *p)
 {
     unsigned good = 0, tries = 0;
+    uint8_t failed = 0;
 
     if (!open_sector(p, TRAILER_0))
         return;
     for (; tries < IDLE_READS && !p->gone; tries++) {
         size_t mark = p->trace_len;
 
-        good += read_blocks(p, nibble(p), TRAILER_0, 1);
+        if (read_blocks(p, nibble(p), TRAILER_0, 1))
+            good++;
+        else
+            failed = h.status;
         if (good == tries + 1)
             p->trace_len = mark;
     }
     if (good == tries)
         confirmed(p, "%u such reads, all answered", good);
     else
-        contradicted(p, NULL, "%u of %u such reads failed with the card in place (status %02X last)", tries - good,
-                     tries, h.status);
+        contradicted(p, NULL, "%u of %u such reads failed with the card in place (status %02X)", tries - good, tries,
+                     failed);
 }

@@ -23,10 +23,12 @@ static void shown(uint8_t command, uint8_t sub, struct masked *m)
     m->clear = m->tail = 0;
     if (command == VIVO_CMD_SERIAL_NUMBER)
         return;
+    m->own = command != VIVO_CMD_PASS_THROUGH || sub == VIVO_SUB_GET_ATR;
     if (command != VIVO_CMD_PASS_THROUGH) {
         m->clear = m->n;
         return;
     }
+    m->secret = sub == 0x07; /* a trailer may show a key */
     switch (sub) {
     case VIVO_SUB_POLL:
     case VIVO_SUB_ENHANCED_POLL:
@@ -100,6 +102,7 @@ static void note_gap(struct vivo_wire *v, bool open)
     int64_t now = clock_now();
     unsigned gap = (unsigned)((now - v->last_chunk) / NS_PER_MS);
 
+    v->pieced += open;
     if (open && gap > v->longest_gap)
         v->longest_gap = gap;
     v->last_chunk = now;
@@ -318,6 +321,7 @@ static bool exchange(struct probe *p, uint8_t command, uint8_t sub, const uint8_
     vivo_record(p, command, sub, h);
     if (h->kind != VIVO_ANSWER) {
         p->v->doubt = true;
+        p->v->silent += h->kind == VIVO_SILENCE;
         return false;
     }
     note_time(p, command, sub, extra_ms, h->ms);
@@ -449,6 +453,7 @@ void vivo_settle(struct probe *p)
         if (vivo_ping_now(p, &h))
             p->v->doubt = false;
     }
+    p->gone = p->gone || p->v->doubt; /* it does not answer any more: every further command would only be waited for */
     if (!p->gone && !p->v->pass_through && p->v->answered)
         vivo_enter(p, &h);
 }

@@ -42,6 +42,8 @@ struct vivo_wire {
 
     /* counted over the whole run */
     unsigned answers, low_first; /* with the CRC low byte first */
+    unsigned pieced;             /* chunks that went on with a frame */
+    unsigned silent;             /* commands without an answer */
     unsigned longest_gap, longest_command;
     unsigned over_ms, over_limit; /* the answer that was latest beyond what the driver allows */
     uint8_t over_command, over_sub;

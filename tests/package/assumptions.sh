@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
 # doc/ASSUMPTIONS.md and the driver agree: every row is there once, every row that the driver names in its log is in the
-# list and quotes that line, and every setting that a row offers exists.
+# list and quotes that line, and every setting that a row offers exists. With the build directory as its argument:
+# ifd-purse-probe knows every row and no other, and says why it cannot try one.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
 doc=$top/doc/ASSUMPTIONS.md
@@ -54,3 +55,16 @@ for setting in $(awk -F'|' '/^\| [AV][0-9][0-9] \|/ { print $7 }' "$doc" | grep 
     grep -q "^;$setting = " "$top/etc/ifd-purse.conf" || wrong="$wrong $setting"
 done
 verdict "every setting that a row offers exists" "$wrong"
+
+if [ -x "${1-}/ifd-purse-probe" ]; then
+    table=$("$1/ifd-purse-probe" --table)
+    known=$(printf '%s\n' "$table" | cut -f1)
+    wrong=$(printf '%s\n' "$rows" "$known" | sort | uniq -c | awk '$1 != 2 { printf " %s", $2 }')
+    verdict "ifd-purse-probe knows every row, once, and no other" "$wrong"
+    verdict "it tells them in their order" "$([ "$rows" = "$known" ] || echo "another order")"
+    wrong=$(printf '%s\n' "$table" |
+        awk -F'\t' 'NF != 3 || length($2) < 8 || (length($3) > 0 && length($3) < 20) { printf " %s", $1 }')
+    verdict "each row of it has its text, and a reason if it cannot be tried" "$wrong"
+else
+    echo "SKIP ifd-purse-probe knows every row, once, and no other: no build directory was given"
+fi

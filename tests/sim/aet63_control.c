@@ -19,7 +19,7 @@
  *   speaks=a|b|c (the transport that works, whatever the endpoints say)   endpoints=all|none
  *   busy=MS           tfmbusy=MS (more for 9C–9F)                   overlap=ignore|stall|queue
  *   events=idle|race|after|never (an event during a command: not sent, before the answer, after it; never: none at
- *   all)
+ *   all)              codes=usual|swapped (of events)
  *   card=NAME[+…]     sam=NAME[+…]|none  samsw2=0|1 (88 tells T=1 as 90 01)
  *   auto=first|t1 (automatic type, card that offers both)           crc=iso|plain (sim_t1card.h)
  *   mute=6020|6712|empty (T=1 card that does not answer)            bwt=MS (0: from the ATR)   wtx=honour|ignore
@@ -138,6 +138,7 @@ static const struct {
     {"refusal", "nak|none", offsetof(struct aet63m_options, nak_none)},
     {"careless", "0|1", offsetof(struct aet63m_options, careless)},
     {"repeat", "1|0", offsetof(struct aet63m_options, no_repeat)},
+    {"codes", "usual|swapped", offsetof(struct aet63m_options, codes_swapped)},
     {"endpoints", "all|none", offsetof(struct aet63m_options, no_endpoints)},
     {"case", "upper|lower", offsetof(struct aet63m_options, lower_case)},
     {"form", "normal|extended", offsetof(struct aet63m_options, extended)},

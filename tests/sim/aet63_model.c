@@ -92,7 +92,11 @@ void aet63m_send(struct sim_model *m, bool event, const uint8_t *frame, size_t n
 void aet63m_send_event(struct sim_model *m, unsigned code)
 {
     static const uint8_t baud = 0x12;
-    struct aet63s_msg msg = {.header = 0x01, .code = {0xFF, (uint8_t)code}, .data = &baud, .n = code == 0 ? 1 : 0};
+    bool swap = m->opt.codes_swapped && code != EVENT_RESET;
+    struct aet63s_msg msg = {.header = 0x01,
+                             .code = {0xFF, (uint8_t)(swap ? 3 - code : code)},
+                             .data = &baud,
+                             .n = code == 0 ? 1 : 0};
     uint8_t raw[8], frame[18];
     size_t n = aet63s_build(raw, AET63S_RESPONSE, &msg, AET63S_LENGTH_NORMAL);
 

@@ -64,6 +64,7 @@ struct aet63m_options {
     bool nak_none;     /* a broken frame is not answered at all */
     bool careless;     /* a frame with a wrong checksum is answered NAK and executed all the same */
     bool no_repeat;    /* the host's NAK is not heeded */
+    bool codes_swapped; /* FF 01 tells of a removal, FF 02 of an insertion */
     bool no_endpoints; /* the interface has none */
     bool lower_case;
     bool extended;
