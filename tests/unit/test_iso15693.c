@@ -734,9 +734,73 @@ static void test_parse_mask(void **state)
     }
 }
 
+/* Something answers that is no card's answer to an inventory: looked for further down, and never counted as a card. */
+static enum result odd_exchange(void *context, const uint8_t *frame, size_t n, enum iso15693_air *air, uint8_t *answer,
+                                size_t cap, size_t *len)
+{
+    (void)n;
+    *air = frame[2] == 0 ? AIR_ANSWER : AIR_SILENCE; /* the mask is empty */
+    *len = unhex(context, answer, cap);
+    return R_SUCCESS;
+}
+
+static void test_odd_answers_to_an_inventory(void **state)
+{
+    static char *const heard[] = {"01 0F", "00", "", "00 11 22", "01", "00 00 1D 9F 37 59 50 01 04 E0 55"};
+    struct iso15693_search s = {.wanted = 1};
+    struct iso15693_found found;
+
+    (void)state;
+    for (size_t i = 0; i < LEN(heard); i++) {
+        assert_int_equal(iso15693_inventory(&s, odd_exchange, heard[i], &found), R_SUCCESS);
+        assert_int_equal(found.count, 0);
+        assert_int_equal(found.steps, 17);
+    }
+    s.bits = 65;
+    assert_int_equal(iso15693_inventory(&s, odd_exchange, heard[0], &found), R_INVALID);
+}
+
+static void test_room_for_the_crc(void **state)
+{
+    uint8_t frame[8] = {0x02, 0x2B, 0};
+
+    (void)state;
+    assert_int_equal(iso15693_add_crc(frame, 2, 1), 0);
+    assert_int_equal(iso15693_add_crc(frame, 2, 3), 0);
+    assert_int_equal(iso15693_add_crc(frame, 2, 4), 4);
+}
+
+/* Which answers a request can have, where the answer names a card or nobody knows the command. */
+static void test_whose_answer_it_is(void **state)
+{
+    uint8_t mine[8], other[8], system[16];
+    struct iso15693_request q = {.flags = 0x22, .code = 0x2B, .uid = mine};
+    struct iso15693_response a = {.data = system};
+
+    (void)state;
+    (void)unhex("1D 9F 37 59 50 01 04 E0", mine, 8);
+    (void)unhex("2D 9F 37 59 50 01 04 E0", other, 8);
+    a.n = unhex("00 1D 9F 37 59 50 01 04 E0", system, sizeof system);
+    assert_true(iso15693_answers(&q, &a, 4));
+    q.uid = other;
+    assert_false(iso15693_answers(&q, &a, 4));
+    q.flags = 0x02; /* to everybody */
+    assert_true(iso15693_answers(&q, &a, 4));
+    a.n = 3;
+    assert_false(iso15693_answers(&q, &a, 4));
+    q.code = 0x55; /* a command that is in no table */
+    assert_true(iso15693_answers(&q, &a, 4));
+    q.code = 0x2B;
+    a.error = 0x0F; /* an error answers anything */
+    assert_true(iso15693_answers(&q, &a, 4));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_odd_answers_to_an_inventory),
+        cmocka_unit_test(test_room_for_the_crc),
+        cmocka_unit_test(test_whose_answer_it_is),
         cmocka_unit_test(test_recorded_requests), cmocka_unit_test(test_recorded_answers),
         cmocka_unit_test(test_broken_answers),    cmocka_unit_test(test_unfit_answers),
         cmocka_unit_test(test_refused_requests),  cmocka_unit_test(test_custom_command),

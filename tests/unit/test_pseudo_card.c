@@ -1292,6 +1292,79 @@ static void no_key_is_logged(void **state)
     assert_int_equal(stub_log_matches("beef"), 0);
 }
 
+/* ---- cards of which little is known ----------------------------------------------------------------------------- */
+
+static void what_a_reader_does_not_know_of_a_card_is_not_made_up(void **state)
+{
+    (void)state;
+    card.facts.block_size = 0;
+    expect("FF B0 00 04 10", "6981");
+    expect("FF D6 00 04 10 " SIXTEEN, "6981");
+    card.facts.kind = STORAGE_ULTRALIGHT;
+    card.facts.block_size = 65; /* more than any card has */
+    expect("FF D6 00 04 04 01020304", "6981");
+    card.facts.kind = STORAGE_NONE;
+    expect("FF CA F1 00 00", "6A81");
+    card.facts.uid_len = 0;
+    expect("FF CA 00 00 00", "6A81");
+    nothing_was_sent();
+    fake_tag(48);
+    use();
+    card.facts.block_count = 48;
+    expect("FF D6 00 30 04 01020304", "6A82");
+    expect("FF D6 00 2F 04 01020304", "9000");
+    assert_int_equal(card.calls[ON_WRITE], 1);
+}
+
+static void a_trailer_is_proven_by_key_b_as_well(void **state)
+{
+    (void)state;
+    expect("FF 82 00 01 06 FFFFFFFFFFFF", "9000");
+    expect("FF 86 00 00 05 01 00 04 61 01", "9000");
+    fault(ON_WRITE, R_TIMEOUT, true);
+    expect("FF D6 00 07 10 A0A1A2A3A4A5 FF078069 B0B1B2B3B4B5", "9000");
+    assert_int_equal(card.calls[ON_WRITE], 1);
+    expect("FF B0 00 06 10", "66666666666666666666666666666666 9000"); /* the client goes on with its new key */
+}
+
+/* Without the serial number's seven bytes nobody knows what page 0 looks like, so the end is not looked for. */
+static void a_tag_that_hides_its_number_is_read_as_it_answers(void **state)
+{
+    (void)state;
+    fake_tag(48);
+    use();
+    card.facts.uid_len = 4;
+    expect("FF B0 00 2F 10", "2F2F2F2F041122BF3344556602020202 9000");
+    card.facts.block_count = 48;
+    expect("FF B0 00 2F 10", "2F2F2F2F 6282");
+    fault(ON_READ, R_CARD, false);
+    expect("FF B0 00 10 10", "6400"); /* inside: no reason to look for the end */
+    assert_int_equal(card.calls[ON_RESELECT], 1);
+}
+
+static void a_card_that_does_not_tell_its_size_has_64_sectors(void **state)
+{
+    (void)state;
+    card.facts.block_count = 0;
+    expect("FF D7 00 04 05 01 00 00 00 01", "9000");
+    assert_int_equal(value_of(4), 1001);
+}
+
+static void odd_steps_of_a_session(void **state)
+{
+    (void)state;
+    expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
+    expect("FF C2 00 02 04 8F 02 00 05 00", "C003016A80 9000"); /* no such layer */
+    card.parameters = (struct storage_parameters){.reader_frame = 256, .card_frame = 4096, .waiting_time = 0xFFFFFFFF};
+    expect("FF C2 00 00 05 FF 6D 02 02 00 00", "C003009000 FF6D03 02010C 9000");
+    expect("FF C2 00 00 05 FF 6D 02 03 00 00", "C003009000 FF6D03 03010E 9000"); /* the longest there is */
+    /* more answers than an object holds */
+    expect("FF C2 00 00 1B FF 6D 18 010002000100020001000200010002000100020001000200 00", "C003016A80 9000");
+    assert_int_equal(card.calls[ON_EXCHANGE], 0);
+    assert_int_equal(send("FF 00 40 0A 04 01 01 00 01"), R_SUCCESS); /* a beep of no length is one */
+    assert_int_equal(card.signal.beeps, 1);
+}
+
 #define CASE(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -1360,6 +1433,11 @@ int main(void)
         CASE(a_frame_in_an_envelope_needs_no_session),
         CASE(lamps_and_buzzer),
         CASE(what_a_family_lacks_is_not_supported),
+        CASE(what_a_reader_does_not_know_of_a_card_is_not_made_up),
+        CASE(a_trailer_is_proven_by_key_b_as_well),
+        CASE(a_tag_that_hides_its_number_is_read_as_it_answers),
+        CASE(a_card_that_does_not_tell_its_size_has_64_sectors),
+        CASE(odd_steps_of_a_session),
         CASE(no_key_is_logged),
     };
 
