@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TICK_MS = 1, SENT_MAX = 4 << 20, PACKET = 8, BATCH = 4, LONGEST = 65535, NOISE_MAX = 2000, BLOCK_MAX = 258 };
+enum { TICK_MS = 1, PACKET = 8, BATCH = 4, LONGEST = 65535, NOISE_MAX = 2000, BLOCK_MAX = 258 };
 enum { EXCHANGE_T1 = 0xA1, EVENT = 0xFF };
 
 enum mode {
@@ -25,7 +25,7 @@ enum mode {
     NOISE,    /* random bytes for an answer */
     STATUS,   /* an answer with any status and any data */
     HUGE_ONE, /* an answer that says it is 65535 bytes long, and has a few */
-    LONG,     /* an answer that is 65535 bytes long */
+    LONG,     /* an answer that is as long as it says: 65535 bytes, in small packets 8191 */
     MIXED,    /* most commands are answered well, the others by one of the above */
     EVENTS,   /* events without an end, and good answers among them */
     ANSWERS,  /* answers without an end, to what nobody asked */
@@ -61,7 +61,7 @@ struct sim_model {
     enum mode mode;
     unsigned timer;
     uint32_t random;
-    size_t sent; /* since the mode was set: a queue that nobody reads must not fill the memory of this program */
+    size_t sent; /* since the mode was set: what waits when it ends has to be read before anything else */
     bool trickling;
     uint8_t block_number; /* of the card's next I-block */
     struct aet63s_rx rx;
@@ -107,10 +107,16 @@ static void send_reports(struct sim_model *m, const uint8_t *data, size_t n)
     }
 }
 
-static void emit(struct sim_model *m, const uint8_t *data, size_t n)
+/* In packets of eight bytes, each of which takes a millisecond on a real bus, much less is much. */
+static bool may_send(struct sim_model *m, size_t n)
 {
     m->sent += n;
-    if (m->sent > SENT_MAX)
+    return m->sent <= (m->link == TEXT ? 48u : 256u) << 10;
+}
+
+static void emit(struct sim_model *m, const uint8_t *data, size_t n)
+{
+    if (!may_send(m, n))
         return;
     if (m->link == TEXT)
         send_text(m, data, n);
@@ -130,7 +136,7 @@ static void emit_noise(struct sim_model *m, size_t n)
         emit(m, bytes, n);
         return;
     }
-    for (size_t at = 0; at + NEO_REPORT <= n && (m->sent += NEO_REPORT) <= SENT_MAX; at += NEO_REPORT)
+    for (size_t at = 0; at + NEO_REPORT <= n && may_send(m, NEO_REPORT); at += NEO_REPORT)
         sim_send(m->reader, SIM_PIPE_INT_IN, bytes + at, NEO_REPORT);
 }
 
@@ -174,7 +180,7 @@ static void emit_huge(struct sim_model *m, uint8_t command, bool whole)
 
     fill(m, data, 64);
     if (whole) {
-        emit_frame(m, m->link == TEXT ? 0x90 : command, 0, data, LONGEST);
+        emit_frame(m, m->link == TEXT ? 0x90 : command, 0, data, m->link == TEXT ? LONGEST / 8 : LONGEST);
     } else if (m->link == TEXT) {
         emit(m, (const uint8_t *)"\x02" "019000FFFFFF00112233445566778899", 33);
     } else {
@@ -333,7 +339,7 @@ static void tick(void *arg)
         else if (m->mode == ANSWERS)
             emit_any_status(m, commands[roll(m, sizeof commands)]);
         else if (m->mode == FLOOD)
-            emit_noise(m, 64);
+            emit_noise(m, m->link == TEXT ? PACKET : NEO_REPORT);
         else if (i == 0)
             trickle(m);
 }
