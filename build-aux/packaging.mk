@@ -25,6 +25,10 @@ EXTRA_DIST += \
 	tests/package/debian.sh \
 	tests/package/installed.py
 
+# ./check cannot be in EXTRA_DIST: it has the name of a target, and make dist would run all unit tests.
+dist-hook:
+	cp -p "$(srcdir)/check" "$(distdir)/check"
+
 # The same tree makes the same tarball, byte for byte, whoever packs it and when: in the order of names, with no owner,
 # and with the date of SOURCE_DATE_EPOCH; without it, of the last commit, which is what an unpacked tarball's files have.
 am__tar = epoch=$${SOURCE_DATE_EPOCH:-`{ test -e "$(srcdir)/.git" && git -C "$(srcdir)" log -1 --format=%ct; } \
