@@ -60,6 +60,10 @@ static struct {
         bool runs;       /* and the card has obeyed or not */
     } call[2];
     enum result selected; /* what reselect comes to */
+    unsigned block_size;  /* as the family says; 0: it does not know */
+    size_t uid_len;
+    bool tells_little; /* system information is the UID alone */
+    bool one_byte;     /* every answer is a flag that says "error", without the error */
     unsigned frames, reselects;
     uint8_t codes[LOG_MAX], last[64];
     size_t last_len;
@@ -141,8 +145,10 @@ static uint8_t set_byte(uint8_t *byte, bool lock, uint8_t value)
 static size_t system_of(const struct tag *t, uint8_t *rx)
 {
     rx[0] = 0;
-    rx[1] = 0x0F;
+    rx[1] = air.tells_little ? 0 : 0x0F;
     memcpy(rx + 2, t->uid, 8);
+    if (air.tells_little)
+        return 10;
     memcpy(rx + 10, (const uint8_t[]){t->dsfid, t->afi, BLOCKS - 1, SIZE - 1, 0x01}, 5);
     return 15;
 }
@@ -221,6 +227,8 @@ static enum result everyone(struct storage_exchange *x)
 
         if (n > 0 && air.error)
             n = say(rx, air.error);
+        if (n > 0 && air.one_byte)
+            n = say(rx, 0x0F) - 1;
         if (n == 0)
             continue;
         assert_true(n <= x->rx_cap);
@@ -285,8 +293,8 @@ static enum result fake_facts(struct reader *r, unsigned slot, struct storage_fa
 {
     (void)r;
     (void)slot;
-    *f = (struct storage_facts){.kind = air.kind, .uid_len = 8, .uid_fixed = true, .ss = 0x0B, .nn = 0x14,
-                                .block_size = SIZE, .block_count = air.block_count};
+    *f = (struct storage_facts){.kind = air.kind, .uid_len = air.uid_len, .uid_fixed = true, .ss = 0x0B,
+                                .nn = 0x14, .block_size = air.block_size, .block_count = air.block_count};
     memcpy(f->uid, air.tags[0].uid, 8);
     return R_SUCCESS;
 }
@@ -333,6 +341,8 @@ static int setup(void **state)
     memset(&air, 0, sizeof air);
     air.kind = STORAGE_VICINITY;
     air.block_count = BLOCKS;
+    air.block_size = SIZE;
+    air.uid_len = 8;
     air.lack_error = 0x01;
     put_tag(UID);
     ops = (struct storage_ops){.facts = fake_facts, .exchange = fake_exchange, .reselect = fake_reselect};
@@ -986,6 +996,68 @@ static void test_several(void **state)
     expect("FF F6 01 00 01 00 00", "64 00");
 }
 
+/* ---- what is not known ------------------------------------------------------------------------------------------ */
+
+/* Nothing is made up: what the card does not tell is not supported, what cannot be read back is not confirmed. */
+static void test_cards_that_tell_little(void **state)
+{
+    (void)state;
+    expect("FF B0 00 04 05", "6C 04"); /* no whole number of blocks */
+    expect("FF D6 00 04 05 1122334455", "67 00");
+    expect("FF D6 00 1C 04 11223344", "6A 82");
+    assert_int_equal(air.frames, 0);
+    air.tells_little = true;
+    for (unsigned item = 2; item < 6; item++) {
+        char text[20];
+
+        (void)snprintf(text, sizeof text, "FF 30 %02X 00 00", item);
+        expect(text, "6A 81");
+    }
+    for (unsigned i = 0; i < 2; i++) { /* AFI, DSFID: written, and nobody tells so */
+        air.fault = ANSWER_UNHEARD;
+        air.skip = 0;
+        air.faults = 1;
+        expect(i ? "FF F6 29 00 01 11" : "FF F6 27 00 01 07", "65 81");
+        assert_int_equal(sent(i ? 0x29 : 0x27), 1);
+    }
+    air.fault = NO_FAULT;
+    air.one_byte = true; /* an error without a code: no answer that could be */
+    expect("FF F6 20 00 01 0A 00", "64 00");
+    expect("FF 30 02 00 00", "64 00");
+    expect("FF B0 00 04 04", "64 00");
+    air.one_byte = false;
+    air.uid_len = 7;
+    expect("FF F6 20 00 01 0A 00", "69 81");
+    air.uid_len = 8;
+    settings.iso15693 = SWITCH_OFF;
+    expect("FF B0 00 04 04", "6A 81");
+    expect("FF D6 00 04 04 11223344", "6A 81");
+    expect("FF 30 02 00 00", "6A 81");
+}
+
+/* A family that knows no block size leaves it to the four bytes that most cards have. */
+static void test_unknown_block_size(void **state)
+{
+    (void)state;
+    air.block_size = 0;
+    expect("FF B0 00 04 04", "44 44 44 44 90 00");
+    expect("FF D6 00 05 04 11223344", "90 00");
+    expect("FF B0 00 05 00", "11 22 33 44 90 00");
+    air.tags[0].uid[0] ^= 1; /* another card in the same slot */
+    expect("FF B0 00 04 04", "44 44 44 44 90 00");
+}
+
+/* A frame of another protocol does not tell what state the card is in. */
+static void test_frames_of_other_protocols(void **state)
+{
+    (void)state;
+    expect("FF C2 00 00 02 81 00 00", "C0 03 00 90 00 90 00");
+    assert_int_equal(transmit("FF FE 01 00 0A 22 02 1D 9F 37 59 50 01 04 E0 00"), R_SUCCESS);
+    assert_false(slot->storage.vicinity.quiet);
+    assert_int_equal(transmit("FF FE 04 00 0A 22 02 1D 9F 37 59 50 01 04 E0 00"), R_SUCCESS);
+    assert_true(slot->storage.vicinity.quiet);
+}
+
 /* ---- every call failing ---------------------------------------------------------------------------------------- */
 
 /* What the reader may say of an exchange, of two in a row, and of a selection behind them: whatever it is, the call
@@ -999,6 +1071,7 @@ static const char *const commands[] = {
     "FF F6 25 00",                "FF F6 26 00",                "FF F6 01 00 01 00 00",
     "FF F6 A5 00 03 04 AA BB",    "FF B0 00 04 10",             "FF B0 00 00 00",
     "FF D6 00 04 04 11223344",    "FF D6 00 04 08 1122334455667788",
+    "FF 30 02 00 00",             "FF 30 04 00 00",
     "FF B0 00 1A 10",             "FF 30 00 03 05 01 00 00 00 00", "FF 30 01 00 05 01 00 00 00 00",
 };
 static const enum result outcomes[] = {R_TIMEOUT, R_COMM,     R_NO_CARD, R_GONE,          R_CANCELLED, R_CARD,
@@ -1096,6 +1169,9 @@ int main(void)
         cmocka_unit_test_setup(test_write_lost, setup),
         cmocka_unit_test_setup(test_quiet_and_selected, setup),
         cmocka_unit_test_setup(test_several, setup),
+        cmocka_unit_test_setup(test_cards_that_tell_little, setup),
+        cmocka_unit_test_setup(test_unknown_block_size, setup),
+        cmocka_unit_test_setup(test_frames_of_other_protocols, setup),
         cmocka_unit_test_setup(test_every_call, setup),
     };
 
