@@ -505,7 +505,7 @@ static void events_that_cannot_be_had_are_no_obstacle(void **state)
     open_reader();
     assert_true(stub_log_matches("asking instead") > 0);
     assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
-    assert_in_range(again, 1, settings.presence_retry);
+    assert_true(again <= settings.presence_retry);
     close_reader();
     setup(NULL);
     lay(AET63_SET_NOTIFICATION, SILENT, "");
