@@ -49,6 +49,7 @@ static struct {
     unsigned ns; /* of the T=1 card */
     unsigned naks; /* that we sent */
     bool mute;     /* until it is reset */
+    unsigned pipe;
 } wire;
 
 static struct settings settings;
@@ -253,7 +254,7 @@ static enum result wire_read(struct transport *t, uint8_t *chunk, size_t cap, si
 
     (void)t;
     (void)until;
-    *pipe = 0;
+    *pipe = wire.pipe;
     wire.failing = R_SUCCESS;
     if (failing != R_SUCCESS)
         return failing;
@@ -632,6 +633,9 @@ static void a_protocol_is_selected_by_another_reset(void **state)
     assert_int_equal(power_up(0, false), R_SUCCESS);
     lay(AET63_RESET, 0x6020, "");
     assert_int_equal(r->ops->set_protocol(r, 0, 0, soon(), &protocol), R_POWER);
+    assert_int_equal(power_up(0, false), R_SUCCESS);
+    lay(AET63_RESET, SILENT, "");
+    assert_int_equal(r->ops->set_protocol(r, 0, 0, soon(), &protocol), R_TIMEOUT);
     close_reader();
     setup(NULL);
     open_card(BOTH, 0);
@@ -795,7 +799,7 @@ static void a_sam_runs_what_its_atr_says(void **state)
     static const struct {
         const char *atr;
         int protocol;
-    } cases[] = {{"3B00", 0}, {"3B80014A4B", 1}, {"3B90108001" "00", 0}, {"3B1F", 0}};
+    } cases[] = {{"3B00", 0}, {"3B80014A4B", 1}, {"3B80110190", 1}, {"3B80100090", 0}, {"3B1F", 0}};
 
     (void)state;
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -1073,10 +1077,13 @@ static void what_stands_around_an_answer(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t k = 0; k < 2 * COUNT(cases); k++) {
+        size_t i = k / 2;
+
         setup(NULL);
         settings.nak = NAK_OFF;
         settings.frame_gap = settings.resync_quiet = settings.command_wait = 5;
+        wire.pipe = k % 2; /* the same on the second pipe */
         open_card("3B00", 0);
         lay(AET63_EXCHANGE_APDU, TEXTUAL, cases[i].text);
         assert_int_equal(transmit(0, "00B0000002", 300), cases[i].result);
@@ -1166,6 +1173,16 @@ static void what_nobody_waits_for(void **state)
     a->ask_now = false;
     assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
     assert_true(a->ask_now); /* what it said nobody knows */
+    put_text("\x02" "01FX" "\x03");
+    a->ask_now = false;
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    assert_true(a->ask_now);
+    lay(0x77, TEXTUAL, RESTART); /* no card command: its outcome is not known */
+    assert_int_equal(command("77", sizeof out), R_COMM);
+    put_text(RESTART);
+    assert_int_equal(command("9A000002", sizeof out), R_SUCCESS); /* the reader's own memory is still there */
+    assert_true(lost[0] > 0);
+    assert_int_equal(power_up(0, false), R_SUCCESS);
     wire.failing = R_GONE;
     assert_int_equal(transmit(0, "00B0000002", 300), R_GONE);
     close_reader();
@@ -1193,6 +1210,43 @@ static void the_last_resort_is_a_reset(void **state)
         assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
         close_reader();
     }
+}
+
+/* Where no port can be reset the reader is asked for ever, and nothing else is sent. */
+static void a_reader_that_cannot_be_reset(void **state)
+{
+    struct transport_ops without = wire_ops;
+
+    (void)state;
+    without.reset = NULL;
+    settings.command_wait = settings.resync_quiet = 100;
+    open_card("3B00", 0);
+    wire.t.ops = &without;
+    wire.mute = true;
+    for (int k = 0; k < 4; k++)
+        assert_int_equal(transmit(0, "00B0000002", 300), R_TIMEOUT);
+    assert_int_equal(count(AET63_EXCHANGE_APDU), 1);
+    assert_int_equal(lost[0], 0);
+    wire.mute = false;
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    wire.t.ops = &wire_ops;
+    close_reader();
+}
+
+/* A T=1 block of 258 bytes goes out in the extended form. */
+static void a_long_t1_block_that_the_reader_refuses(void **state)
+{
+    uint8_t apdu[260] = {0x00, 0xD6, 0x00, 0x00, 0xFF};
+
+    (void)state;
+    open_card("3B808111FEEE", 1);
+    assert_int_equal(transmit(0, "00B0000002", 300), R_SUCCESS);
+    for (int i = 0; i < 8; i++)
+        lay(AET63_EXCHANGE_T1_FRAME, 0x6703, "");
+    assert_int_equal(r->ops->transmit(r, 0, apdu, sizeof apdu, out, sizeof out, &len, soon()), R_COMM);
+    assert_true(stub_log_matches("A41") > 0);
+    laid = said;
+    close_reader();
 }
 
 /* A card that asks for time, and a reader that gives up waiting. */
@@ -1244,6 +1298,8 @@ int main(void)
         CASE(what_comes_behind_a_nak),
         CASE(what_nobody_waits_for),
         CASE(the_last_resort_is_a_reset),
+        CASE(a_reader_that_cannot_be_reset),
+        CASE(a_long_t1_block_that_the_reader_refuses),
         CASE(the_reader_does_not_wait_as_long_as_the_card_asked),
     };
 

@@ -224,6 +224,38 @@ static void which_card_is_which(void **state)
     }
 }
 
+/* Answers in which the ATS is no ATS, or longer than any, or two readings agree on the number and not on the rest. */
+static void what_is_left_when_an_answer_can_be_read_in_two_ways(void **state)
+{
+    static const struct poll_case cases[] = {
+        {"01112233440580000000", -1, "", ""},       /* T0 has a bit that none has */
+        {"01112233440270", -1, "", ""},             /* T0 announces more than there is */
+        {"010404040404030000", 1, "04040404", ""},  /* (a) and (b) give the same number: the ATS stays out */
+    };
+    enum vivo_layout layout = LAYOUT_UNKNOWN;
+    uint8_t longest[6 + 255] = {0x01, 0x04, 0x11, 0x22, 0x33, 0x44, 0xFF};
+    struct vivo_card card;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++)
+        check_case(&cases[i], parse_ats);
+    assert_true(vivo_parse_poll_ats(longest, sizeof longest, &layout, &card));
+    assert_int_equal(card.uid_len, 4);
+    assert_int_equal(card.ats_len, 0); /* more than ISO 14443-4 knows */
+}
+
+static void numbers_that_are_none(void **state)
+{
+    struct vivo_card none = {.type = 0x01}, unknown = {.type = 0x55, .uid_len = 4, .uid = {1, 2, 3, 4}};
+    struct vivo_card x = {.type = 0x01, .uid_len = 4, .uid = {8, 2, 3, 4}, .ats_len = 2, .ats = {2, 0}}, y = x;
+
+    (void)state;
+    assert_false(vivo_uid_is_fixed(&none));
+    assert_true(vivo_uid_is_fixed(&unknown));
+    y.ats_len = 1;
+    assert_false(vivo_same_card(&x, &y));
+}
+
 static void four_frames_a_second(void **state)
 {
     const int64_t ms = 1000000, second = 1000 * ms;
@@ -942,6 +974,8 @@ int main(void)
         CASE(a_layout_once_seen_decides),
         CASE(no_answer_is_read_past_its_end),
         CASE(which_card_is_which),
+        CASE(what_is_left_when_an_answer_can_be_read_in_two_ways),
+        CASE(numbers_that_are_none),
         CASE(four_frames_a_second),
         CASE(a_tap_needs_one_frame_and_power_up_none),
         CASE(an_old_reader_is_polled_by_what_it_knows),
