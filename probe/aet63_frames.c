@@ -159,6 +159,8 @@ void row_a15(struct probe *p)
 {
     static const uint8_t automatic = AET63_TYPE_AUTO;
 
+    if (p->now->judged && p->now->verdict != NOT_TRIED)
+        return; /* with another card; it is about the line */
     aet63_do(p, AET63_POWER_OFF, NULL, 0, &h);
     aet63_do(p, AET63_SELECT_CARD_TYPE, &automatic, 1, &h);
     p->a->doubt = true;
