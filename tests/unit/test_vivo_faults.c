@@ -2,7 +2,7 @@
  *
  * A ViVOpay reader whose line fails: a whole session, from opening to closing, with the first, second ... read or write
  * of the transport ending in a time-out, in noise, unplugged, cancelled; counted up until a session had no such call.
- * Behind every one of them it has to hold:
+ * Then the same with one of the three calls behind it failing, too. Behind all of that it has to hold:
  *
  *   - each call ends in a result that reader.h or storage.h allows
  *   - what changes a card, and every APDU, is sent once
@@ -117,8 +117,8 @@ static bool answers(const struct rig_sent *q)
 
 static void wrong(const char *step, enum result got)
 {
-    fail_msg("%s: call %u of the line %s: %s: %s", bed->name, rig.fail_at, result_name(rig.fail_with), step,
-             result_name(got));
+    fail_msg("%s: call %u of the line %s, call %u %s: %s: %s", bed->name, rig.fail_at, result_name(rig.fail_with),
+             rig.then_at, result_name(rig.then_with), step, result_name(got));
 }
 
 /* What the client's call may come to. */
@@ -284,13 +284,20 @@ static void set_up(unsigned fail_at, enum result with)
     memset(&device, 0, sizeof device);
 }
 
+static bool is_final(enum result got)
+{
+    return got == R_GONE || got == R_CANCELLED;
+}
+
 /* False: the session had no call of this number. */
-static bool run(unsigned fail_at, enum result with)
+static bool run(unsigned fail_at, enum result with, unsigned apart, enum result then)
 {
     enum result e;
     unsigned opened;
 
     set_up(fail_at, with);
+    rig.then_at = apart ? fail_at + apart : 0;
+    rig.then_with = then;
     r = rig_open(fail_at % 2 && !bed->hid, &e);
     if (!r) {
         if (e == R_SUCCESS || rig.opened != rig.closed)
@@ -301,7 +308,7 @@ static bool run(unsigned fail_at, enum result with)
     r->device = &device;
     session();
     opened = rig.calls;
-    if (with != R_GONE && with != R_CANCELLED)
+    if (!is_final(with) && !(apart && is_final(then)))
         it_serves_again();
     if (opened < fail_at)
         rig.fail_at = rig.calls + (fail_at - opened); /* closing is part of it */
@@ -319,9 +326,12 @@ static void every_call_of_the_line(void **state)
         for (size_t i = 0; i < COUNT(failures); i++) {
             unsigned n = 1;
 
-            while (n < CALLS_MAX && run(n, failures[i]))
+            while (n < CALLS_MAX && run(n, failures[i], 0, R_SUCCESS))
                 n++;
             assert_in_range(n, 40, CALLS_MAX - 1);
+            while (--n > 0)
+                for (size_t k = 0; k < 3 * COUNT(failures); k++)
+                    (void)run(n, failures[i], 1 + (unsigned)(k / COUNT(failures)), failures[k % COUNT(failures)]);
         }
     }
 }

@@ -765,6 +765,29 @@ static void what_comes_back_from_the_vicinity(void **state)
     }
 }
 
+/* The client says who makes the checksum and who checks it. */
+static void who_makes_the_crc_of_a_clients_frame(void **state)
+{
+    static const struct {
+        bool tx, rx;
+        uint8_t redundancy;
+    } cases[] = {{true, true, 0x2C}, {true, false, 0x24}, {false, true, 0x28}, {false, false, 0x00}};
+
+    (void)state;
+    open_vicinity();
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct storage_exchange x = frame(STORAGE_OF_SLOT, "022000");
+
+        x.tx_crc = cases[i].tx;
+        x.rx_crc = cases[i].rx;
+        lay(VIVO_SUB_RAW, VIVO_OK, "00000000280011223344");
+        assert_int_equal(exchange(&x), R_SUCCESS);
+        assert_int_equal(last()->data[6], cases[i].redundancy);
+        assert_int_equal(x.rx_len, 5);
+    }
+    close_reader();
+}
+
 /* The front end's checksum does not fit: the driver makes it, once a read has shown that. */
 static void the_driver_makes_the_crc_if_the_front_end_cannot(void **state)
 {
@@ -1215,6 +1238,7 @@ int main(void)
         CASE(felica_frames_with_and_without_their_length),
         CASE(an_apdu_as_a_frame),
         CASE(what_comes_back_from_the_vicinity),
+        CASE(who_makes_the_crc_of_a_clients_frame),
         CASE(the_driver_makes_the_crc_if_the_front_end_cannot),
         CASE(a_collision_teaches_nothing_about_the_crc),
         CASE(who_is_adopted),

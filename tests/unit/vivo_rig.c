@@ -265,6 +265,8 @@ static enum result state(void)
 {
     if (++rig.calls == rig.fail_at)
         return rig.fail_with;
+    if (rig.calls == rig.then_at)
+        return rig.then_with;
     return cancelled ? R_CANCELLED : rig.hang_up ? R_GONE : R_SUCCESS;
 }
 

@@ -39,6 +39,8 @@ struct rig {
     const char *contact_atr; /* hex; NULL: no contact card */
     unsigned fail_at;        /* the transport's call of this number (1 …) ends in fail_with; 0: none */
     enum result fail_with;
+    unsigned then_at;        /* and so does this one */
+    enum result then_with;
     unsigned calls; /* of the transport's read and write, since the reset */
     /* records */
     struct rig_sent sent[RIG_SENT_MAX];
