@@ -52,7 +52,7 @@ tests_driver_hostile_LDADD = -ldl -lpthread
 endif
 EXTRA_DIST += tests/driver/hostile.sh
 
-# ---- the storm: sixteen slots, all of pcscd's threads, and no pcscd; under sanitizers ----------------------------------
+# ---- the storm: sixteen slots, all of pcscd's threads, and no pcscd; under sanitizers --------------------------------
 
 EXTRA_DIST += tests/driver/storm.sh
 if ENABLE_TESTS

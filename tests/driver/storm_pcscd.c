@@ -79,10 +79,10 @@ static void *symbol(void *lib, const char *name)
 
 /* ---- libusb's own leak ----
  *
- * libusb 1.0.26 never frees a device that goes away while libusb_init() lists what is there: before the context is ready
- * for hotplug events, usbi_hotplug_notification() drops the one that would free it. LeakSanitizer finds that. Nothing is
- * suppressed here; readers go at every moment but that one, by a mutex around libusb_init, which this program's
- * definition of the name catches.
+ * libusb 1.0.26 never frees a device that goes away while libusb_init() lists what is there: before the context is
+ * ready for hotplug events, usbi_hotplug_notification() drops the one that would free it. LeakSanitizer finds that.
+ * Nothing is suppressed here; readers go at every moment but that one, by a mutex around libusb_init, which this
+ * program's definition of the name catches.
  */
 
 static pthread_mutex_t listing = PTHREAD_MUTEX_INITIALIZER;

@@ -27,8 +27,8 @@ export TMPDIR="$tmp"
 # Every frame of the driver has its library's name, or in UBSan's first line and valgrind's stacks a file of its source.
 ours='libifdpurse|runtime error|[(/](src|ifdhandler)/[a-z0-9_/]*[.]c:'
 
-# What the tools wrote, by paragraphs: only those that name the driver. Left out are devices that libusb_init() listed and
-# libusb 1.0.26 forgot, as it does with one that goes away in that moment (tests/driver/storm_pcscd.c has the reason). A
+# What the tools wrote, by paragraphs: only those that name the driver. Left out are devices that libusb_init() listed
+# and libusb 1.0.26 forgot, as it does with one that goes away in that moment (tests/driver/storm_pcscd.c says why). A
 # context or handle that the driver forgets is no such thing, and a device's reference would be seen by the storm, which
 # leaves out nothing.
 complaints() {
