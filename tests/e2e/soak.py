@@ -10,8 +10,8 @@ an answer that came from another slot or at another time all break this. At the 
 many commands their cards have executed: as many as were sent, and not one more. An error, of whatever kind, is a lost
 APDU; only the word that the other client has reset the card (the command was not sent then) is none, as clients do
 that. They do it while the other one is in no call: pcscd 1.9.9 changes what it knows of a card outside of its mutex,
-and a call at the same moment can fail with SCARD_E_PROTO_MISMATCH without ever reaching a driver. Nor is the other one in
-a call between a command to a T=0 card and its GET RESPONSE; a transaction would do, but who meets one waits 100 ms.
+and a call at the same moment can fail with SCARD_E_PROTO_MISMATCH without ever reaching a driver. Nor is the other one
+in a call between a command to a T=0 card and its GET RESPONSE; a transaction would do, but who meets one waits 100 ms.
 
 The run is cut into ten parts. Between two of them all clients have gone; pcscd then has as many descriptors and threads
 as after the first part, and no more memory than MEMORY_KB above it: 256 kB in 18 000 APDUs is 15 bytes each, in 180 000
