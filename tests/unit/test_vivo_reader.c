@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "stub_log.h"
 #include "vivo_rig.h"
 
@@ -564,6 +565,62 @@ static void what_an_apdu_is_answered_with(void **state)
     }
 }
 
+static size_t frame_of(uint8_t command, uint8_t status, const char *hex, uint8_t *to)
+{
+    static const char header[] = "ViVOtech2";
+    size_t n = unhex(hex, to + 14);
+    uint16_t crc;
+
+    memcpy(to, header, sizeof header);
+    to[10] = command;
+    to[11] = status;
+    to[12] = 0;
+    to[13] = (uint8_t)n;
+    crc = crc16_ccitt_false(to, n + 14);
+    to[14 + n] = (uint8_t)(crc >> 8);
+    to[15 + n] = (uint8_t)crc;
+    return n + 16;
+}
+
+static const char *behind; /* what comes behind an answer, in the same chunk */
+
+static bool more_than_the_answer(const struct rig_sent *q)
+{
+    uint8_t bytes[200];
+    size_t n;
+
+    if (q->command != 0x2C || q->sub != VIVO_SUB_APDU || !behind)
+        return false;
+    n = frame_of(0x2C, VIVO_OK, "9000", bytes);
+    if (strcmp(behind, "restart") == 0)
+        n += frame_of(VIVO_CMD_BOOT, 0x01, "", bytes + n);
+    else
+        n += unhex(behind, bytes + n);
+    behind = NULL;
+    rig_say_raw(bytes, n);
+    return true;
+}
+
+/* What came behind an answer came before the next command, and is not its answer. */
+static void what_comes_behind_an_answer_is_dropped(void **state)
+{
+    (void)state;
+    open_card(0x01, "11223344");
+    rig.handler = more_than_the_answer;
+    behind = "55AA55AA55AA55AA55AA";
+    assert_int_equal(transmit("00A40000", 300), R_SUCCESS);
+    expect("9000");
+    assert_int_equal(transmit("00A40000", 300), R_SUCCESS);
+    expect("01029000");
+    behind = "restart";
+    assert_int_equal(transmit("00A40000", 300), R_SUCCESS);
+    rig_forget();
+    assert_int_equal(transmit("00A40000", 300), R_NO_CARD); /* its card has lost its session */
+    assert_int_equal(rig_count(0x2C, VIVO_SUB_APDU), 0);
+    assert_true(stub_log_matches("restarted") > 0);
+    close_reader();
+}
+
 /* A reader that refuses extended APDUs is not told to clients as one that takes them. */
 static void extended_apdus_are_refused_once(void **state)
 {
@@ -1028,6 +1085,7 @@ int main(void)
         CASE(a_raw_exchange_begins_the_session),
         CASE(a_raw_command_without_a_line),
         CASE(what_an_apdu_is_answered_with),
+        CASE(what_comes_behind_an_answer_is_dropped),
         CASE(extended_apdus_are_refused_once),
         CASE(what_is_no_apdu_for_this_card),
         CASE(answers_to_reset),

@@ -1162,6 +1162,69 @@ static void selecting_by_hand(void **state)
     close_reader();
 }
 
+/* A card of type B that has no APDUs. */
+static void a_storage_card_of_type_b(void **state)
+{
+    struct storage_exchange x;
+    uint8_t sak;
+
+    (void)state;
+    open_card(0x06, "11223344");
+    x = frame(STORAGE_OF_SLOT, "0600");
+    lay(VIVO_SUB_RAW, VIVO_OK, "0000000010AABB");
+    assert_int_equal(exchange(&x), R_SUCCESS);
+    expect_sent(VIVO_SUB_RAW, "1E00002968012C0600");
+    assert_int_equal(select_card(STORAGE_ISO14443B, 3, &sak), R_SUCCESS);
+    assert_int_equal(select_card(STORAGE_ISO14443A, 3, &sak), R_CARD);
+    close_reader();
+}
+
+/* A SAK names a card only where the reader's type says no more than "MIFARE". */
+static void a_sak_says_nothing_of_a_card_of_both_kinds(void **state)
+{
+    static const uint8_t saks[] = {0x18, 0x09, 0x38};
+    struct storage_facts f;
+
+    (void)state;
+    rig_settings.prefer = PREFER_MIFARE;
+    open_card(0x07, "01020304");
+    assert_int_equal(r->ops->storage->facts(r, 0, &f), R_SUCCESS);
+    unsigned nn = f.nn;
+    v->field.sak_known = true;
+    for (size_t i = 0; i < sizeof saks; i++) {
+        v->field.sak = saks[i];
+        assert_int_equal(r->ops->storage->facts(r, 0, &f), R_SUCCESS);
+        assert_int_equal(f.nn, nn);
+    }
+    v->field.card.type = 0x77; /* no type that is known */
+    assert_int_equal(r->ops->storage->facts(r, 0, &f), R_NO_CARD);
+    close_reader();
+}
+
+/* The question for presence is answered by something else: the card is there, the line is out of step. */
+static void odd_answers_to_the_question_for_presence(void **state)
+{
+    static const char *const answers[] = {"0102", "", ENCRYPTED};
+    struct storage_session *s = &device.slots[0].storage;
+    unsigned again;
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        setup(NULL);
+        open_mifare();
+        v->slot[0].session = s->auth.valid = true;
+        s->auth.sector = 1;
+        s->auth.selection = v->field.seen;
+        v->slot[0].traffic = v->field.trailer_at = -((int64_t)10 * 1000000000);
+        lay(0x07, VIVO_OK, answers[i]);
+        assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+        assert_true(rig.present[0]);
+        assert_int_equal(v->in_sync, i == 2);
+        assert_int_equal(v->field.trailer_misses, 0);
+        close_reader();
+    }
+}
+
 /* ---- lamps ------------------------------------------------------------------------------------------------------ */
 
 static uint8_t lamp_status;
@@ -1253,6 +1316,9 @@ int main(void)
         CASE(selecting_again_finds_the_same_card),
         CASE(selecting_again_may_find_that_it_is_gone),
         CASE(selecting_by_hand),
+        CASE(a_storage_card_of_type_b),
+        CASE(a_sak_says_nothing_of_a_card_of_both_kinds),
+        CASE(odd_answers_to_the_question_for_presence),
         CASE(lamps_and_beeps),
     };
 
