@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Neither side is trusted. The reader and its card answer anything (hostile_model.c makes it up: wrong and huge lengths,
- * random bytes, events and answers without an end, T=1 that never comes to one), while a client calls anything: random
- * APDUs, control codes, attributes and lengths, none among them. The built handler is called as pcscd calls it; the
+ * Neither side is trusted. The reader and its card answer anything (hostile_model.c makes it up: wrong and huge
+ * lengths, random bytes, events and answers without an end, T=1 that never comes to one), while a client calls anything:
+ * random APDUs, control codes, attributes and lengths, none among them. The built handler is called as pcscd calls it; the
  * fuzzer of the whole handler (tests/fuzz/fuzz_reader.c) has seen more bytes, but neither a clock nor the transports.
  *
  * For each mode of the reader:
@@ -54,9 +54,9 @@ static const struct link {
     {"hid", "hostile:of=neo,link=hid,interval=none", "insert iso:echo-t1", "libifdpurse.so", 0x0acd, 0x3530, 1},
 };
 
-static const char *const MODES[] = {"off",     "silent", "noise",   "status", "huge",   "long",     "mixed",    "events",
-                                    "answers", "flood",  "trickle", "t1-wtx", "t1-ifs", "t1-again", "t1-chain", "t1-sync",
-                                    "t1-any"};
+static const char *const MODES[] = {"off",    "silent", "noise",   "status", "huge",    "long",
+                                    "mixed",  "events", "answers", "flood",  "trickle", "t1-wtx",
+                                    "t1-ifs", "t1-again", "t1-chain", "t1-sync", "t1-any"};
 enum { MODES_COUNT = sizeof MODES / sizeof MODES[0] };
 
 static const struct link *where;
@@ -64,7 +64,7 @@ static struct rig_driver driver;
 static bool opened, powered;
 static unsigned failures;
 
-/* ---- chance ------------------------------------------------------------------------------------------------------ */
+/* ---- chance ----------------------------------------------------------------------------------------------------- */
 
 static uint32_t seed = 20260701;
 
@@ -82,7 +82,7 @@ static void fill(uint8_t *p, size_t n)
         p[i] = (uint8_t)roll(256);
 }
 
-/* ---- the watch ---------------------------------------------------------------------------------------------------- */
+/* ---- the watch -------------------------------------------------------------------------------------------------- */
 
 static struct {
     pthread_mutex_t lock;
@@ -137,7 +137,7 @@ static void fail(const char *what, long value)
     failures++;
 }
 
-/* ---- pcscd's part ------------------------------------------------------------------------------------------------- */
+/* ---- pcscd's part ----------------------------------------------------------------------------------------------- */
 
 static bool open_reader(void)
 {
@@ -199,7 +199,7 @@ static void power(DWORD action)
     end();
 }
 
-/* ---- the client's part -------------------------------------------------------------------------------------------- */
+/* ---- the client's part ------------------------------------------------------------------------------------------ */
 
 static uint8_t sent[BUFFER], received[BUFFER + GUARD];
 
@@ -224,7 +224,8 @@ static void check_answer(const char *what, RESPONSECODE rc, DWORD cap, DWORD n)
 
 static size_t any_length(void)
 {
-    static const size_t lengths[] = {0, 1, 3, 4, 5, 6, 255, 256, 260, 261, 262, 263, 264, 265, 300, 65535, 65544, 65545};
+    static const size_t lengths[] = {0, 1, 3, 4, 5, 6, 255, 256, 260, 261, 262, 263, 264, 265,
+                                     300, 65535, 65544, 65545};
 
     return roll(2) ? lengths[roll(sizeof lengths / sizeof lengths[0])] : roll(40);
 }
@@ -274,7 +275,8 @@ static void any_attribute(void)
     if (roll(4)) {
         RESPONSECODE rc = driver.get(LUN, tag, &n, cap ? received : NULL);
         end();
-        check_answer("an attribute", IFD_SUCCESS, cap, rc == IFD_SUCCESS && cap ? n : 0); /* else n may be what it needs */
+        /* else n may be what it needs */
+        check_answer("an attribute", IFD_SUCCESS, cap, rc == IFD_SUCCESS && cap ? n : 0);
     } else {
         fill(sent, 40);
         driver.set(LUN, tag, roll(40), sent);
@@ -316,7 +318,7 @@ static void any_call(void)
     }
 }
 
-/* ---- a mode ------------------------------------------------------------------------------------------------------- */
+/* ---- a mode ----------------------------------------------------------------------------------------------------- */
 
 static bool challenge(uint8_t n)
 {
@@ -436,7 +438,8 @@ static void run_all(void)
     heap = (long)mallinfo2().uordblks - heap;
     if (memory && last - first > GROWN_MAX_KB)
         fail("kB more in memory than after the first round", last - first);
-    printf("# %s: memory %+ld kB, heap %+ld bytes after %d rounds; at most %lu log lines a mode; longest call %lld ms (%s)\n",
+    printf("# %s: memory %+ld kB, heap %+ld bytes after %u rounds; at most %lu log lines a mode; longest call %lld ms "
+           "(%s)\n",
            where->name, last - first, heap, rounds, most_lines, (long long)watch.longest, watch.longest_call);
 }
 

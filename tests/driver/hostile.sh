@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# A reader that answers anything, a client that asks anything: hostile.c, once for each kind of reader, in this build and
-# in one with sanitizers that stands beside it (whose memory is not judged by its size: a sanitizer keeps what was freed).
-# All at a time, for they wait more than they work.
+# A reader that answers anything, a client that asks anything: hostile.c, once for each kind of reader, in this build
+# and in one with sanitizers that stands beside it (whose memory is not judged by its size: a sanitizer keeps what was
+# freed). All at a time, for they wait more than they work.
 #
 #   hostile.sh BUILD                            all
 #   BUILD/tests/driver/hostile serial huge      one mode of the reader, with the driver's log

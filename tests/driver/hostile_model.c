@@ -83,7 +83,7 @@ static void fill(struct sim_model *m, uint8_t *out, size_t n)
         out[i] = (uint8_t)roll(m, 256);
 }
 
-/* ---- to the host ------------------------------------------------------------------------------------------------- */
+/* ---- to the host ------------------------------------------------------------------------------------------------ */
 
 static void send_text(struct sim_model *m, const uint8_t *data, size_t n)
 {
@@ -145,7 +145,8 @@ static void emit_frame(struct sim_model *m, uint8_t code0, uint8_t code1, const 
 {
     if (m->link == TEXT) {
         struct aet63s_msg msg = {.header = 0x01, .code = {code0, code1}, .data = data, .n = n};
-        size_t len = aet63s_build(m->raw, AET63S_RESPONSE, &msg, n > 254 ? AET63S_LENGTH_EXTENDED : AET63S_LENGTH_NORMAL);
+        enum aet63s_length form = n > 254 ? AET63S_LENGTH_EXTENDED : AET63S_LENGTH_NORMAL;
+        size_t len = aet63s_build(m->raw, AET63S_RESPONSE, &msg, form);
         emit(m, m->frame, aet63s_frame(m->frame, m->raw, len, false));
         return;
     }
@@ -191,7 +192,7 @@ static void emit_huge(struct sim_model *m, uint8_t command, bool whole)
     }
 }
 
-/* ---- blocks of T=1 ------------------------------------------------------------------------------------------------ */
+/* ---- blocks of T=1 ---------------------------------------------------------------------------------------------- */
 
 static void emit_block(struct sim_model *m, uint8_t pcb, const uint8_t *inf, uint8_t n)
 {
@@ -234,7 +235,7 @@ static void answer_block(struct sim_model *m, const uint8_t *block, size_t n)
     }
 }
 
-/* ---- from the host ------------------------------------------------------------------------------------------------ */
+/* ---- from the host ---------------------------------------------------------------------------------------------- */
 
 /* One command, by the byte that names it: `raw` is the whole of an AET63's. True: the ordinary model shall have it. */
 static bool wanted(struct sim_model *m, uint8_t command, const struct aet63s_msg *text)
@@ -276,7 +277,8 @@ static void serial_bytes(struct sim_model *m, const uint8_t *data, size_t n)
             m->ops->receive(m->model, SIM_PIPE_SERIAL, NULL, m->parser.buf, m->parser.len);
 }
 
-static bool hostile_receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data, size_t n)
+static bool hostile_receive(struct sim_model *m, enum sim_pipe pipe, const uint8_t *setup, const uint8_t *data,
+                            size_t n)
 {
     bool command = m->link == TEXT ? pipe == SIM_PIPE_CONTROL && setup && setup[0] == 0x40 : pipe != SIM_PIPE_CONTROL;
 
@@ -294,7 +296,7 @@ static bool hostile_receive(struct sim_model *m, enum sim_pipe pipe, const uint8
     return m->ops->receive(m->model, pipe, setup, data, n);
 }
 
-/* ---- by itself ---------------------------------------------------------------------------------------------------- */
+/* ---- by itself -------------------------------------------------------------------------------------------------- */
 
 static void trickle(struct sim_model *m)
 {
@@ -344,7 +346,7 @@ static void tick(void *arg)
             trickle(m);
 }
 
-/* ---- the model ---------------------------------------------------------------------------------------------------- */
+/* ---- the model -------------------------------------------------------------------------------------------------- */
 
 static const struct sim_model_ops *const ordinary[] = {&sim_aet63, &sim_neo};
 

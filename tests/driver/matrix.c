@@ -6,8 +6,8 @@
  *   - the client was told the right answer, or an error;
  *   - what was reported done was done once, and anything else at most once;
  *   - no call took longer than its cap;
- *   - what is sent afterwards, by a client that does what pcscd and a program do after an error, is answered rightly. An
- *     exchange in between may fail, for another command's answer there is no excuse.
+ *   - what is sent afterwards, by a client that does what pcscd and a program do after an error, is answered rightly.
+ *     An exchange in between may fail, for another command's answer there is no excuse.
  *
  *   matrix HANDLER LINK SESSION [PART/PARTS]    every PARTS-th case, from PART
  *   matrix HANDLER LINK SESSION PART/PARTS/N    of these, the sample with every N-th byte
@@ -16,7 +16,8 @@
  *   matrix list                                 LINK SESSION, a line each
  *
  * It starts the simulator that PURSE_SIM_READERS names, with itself inside. Its output is for matrix.sh: a line
- * "CASES link session kind all right error failed again" for each kind, and "WRONG case reason" for each case that failed.
+ * "CASES link session kind all right error failed again" for each kind, and "WRONG case reason" for each case that
+ * failed.
  */
 #include "matrix.h"
 
@@ -27,7 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MESSAGES = 64, PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000, LEARN_TRIES = 12, STRIKE_TRIES = 3, LEARN_SCALE = 64 };
+enum { PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000 };
+enum { MESSAGES = 64, LEARN_TRIES = 12, STRIKE_TRIES = 3, LEARN_SCALE = 64, CASES_WELL = 12 };
 
 static const char *const kinds[] = {"lose", "flip", "dup", "trunc", "noise", "late", "later", "gone"};
 enum { LATER = 6, GONE = 7, KINDS = 8 };
@@ -55,7 +57,7 @@ static unsigned long again[KINDS]; /* cases that were begun again */
 /* UNDECIDED: not right, but for lack of time, it may be. */
 enum outcome { RIGHT, ERROR, WRONG, UNDECIDED };
 
-/* ---- one case ----------------------------------------------------------------------------------------------------- */
+/* ---- one case --------------------------------------------------------------------------------------------------- */
 
 static char reason[256];
 
@@ -210,14 +212,17 @@ static enum outcome attempt(const struct one *c, unsigned scale)
     return UNDECIDED;
 }
 
-/* By such short waits a session may, on a loaded machine, end or take another way before it comes to the message of this
- * case; may find no way back, or exceed its cap. Then it is begun again with longer waits, until that is not for lack of
- * time: what the driver does wrong it does wrong again. What was told and what was done are judged at once. */
+/* By such short waits a session may, on a loaded machine, end or take another way before it comes to the message of
+ * this case; may find no way back, or exceed its cap. Then it is begun again with longer waits, until that is not for
+ * lack of time: what the driver does wrong it does wrong again. What was told and what was done are judged at once.
+ * The next cases begin with the waits that this one needed, until some of them went well. */
 static bool run(const struct one *c)
 {
-    enum outcome outcome = UNDECIDED;
+    static unsigned usual = 1, went_well;
+    enum outcome outcome;
+    unsigned scale = usual;
 
-    for (unsigned scale = 1; outcome == UNDECIDED && scale <= (bed.real ? 1 : LEARN_SCALE); scale *= 4) {
+    for (;; scale *= 4) {
         outcome = attempt(c, scale);
         bed_sim("message clear");
         if (outcome == UNDECIDED || outcome == WRONG) { /* what comes next begins anew */
@@ -225,8 +230,12 @@ static bool run(const struct one *c)
             bed_sim("plug");
             bed_sim("replug");
         }
-        again[c->kind] += scale == 4;
+        if (outcome != UNDECIDED || bed.real || scale >= LEARN_SCALE)
+            break;
+        again[c->kind]++;
     }
+    went_well = scale > usual ? 0 : went_well + 1;
+    usual = scale > usual ? scale : went_well % CASES_WELL == 0 && usual > 1 ? usual / 4 : usual;
     tally[c->kind].all++;
     if (outcome == RIGHT)
         tally[c->kind].right++;
@@ -250,7 +259,7 @@ static bool verdict(const struct one *c, bool verbose)
     return ok;
 }
 
-/* ---- the cases ---------------------------------------------------------------------------------------------------- */
+/* ---- the cases -------------------------------------------------------------------------------------------------- */
 
 static size_t parse(const char *list, struct message *out)
 {
@@ -364,7 +373,7 @@ static void report(void)
     printf("\nNUDGES %lu\nSLOW %lu\n", bed.nudges, slow);
 }
 
-/* ---- the program --------------------------------------------------------------------------------------------------- */
+/* ---- the program ------------------------------------------------------------------------------------------------ */
 
 static bool choose(const char *link, const char *session)
 {

@@ -50,7 +50,7 @@ struct session {
 extern const struct session sessions[];
 extern const size_t sessions_count;
 
-/* ---- matrix_bed.c -------------------------------------------------------------------------------------------- */
+/* ---- matrix_bed.c ----------------------------------------------------------------------------------------------- */
 
 struct bed {
     const struct link *link;
@@ -69,7 +69,8 @@ extern struct bed bed;
 /* Starts the simulator with this program inside; only returns if that fails. */
 int bed_enter(char **argv);
 bool bed_start(const char *handler);
-/* From the next opening on, the driver's waits are so many times the shortest; closes the reader if that is a change. */
+/* From the next opening on, the driver's waits are that many times the shortest;
+ * closes the reader if that is a change. */
 void bed_waits(unsigned scale);
 /* One request to the simulator; what follows "ok" in its reply, or NULL. */
 const char *bed_sim(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

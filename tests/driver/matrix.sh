@@ -49,7 +49,8 @@ esac
 often=8 seldom=64
 [ "${1-}" = all ] && shift && often=1 seldom=8
 
-# Into how many programs a session is cut: those in which a reader is polled wait long, a ViVOpay has much to say at open.
+# Into how many programs a session is cut: those in which a reader is polled wait long, a ViVOpay has much to say when
+# it is opened.
 parts() {
     case $1 in
     */leave | */poll) echo 12 ;;
@@ -83,13 +84,15 @@ jobs() {
         if [ "$other" != "$build" ] && [ -x "$other/tests/driver/matrix" ]; then
             part_jobs "$other" "$link" "$session" $seldom
         fi
-    done | awk '{ print ($4 == "real" ? 0 : $2 != "aet63" && $3 ~ /poll|leave/ ? 1 : 2), NR, $0 }' | sort -n | cut -d' ' -f3-
+    done | awk '{ print ($4 == "real" ? 0 : $2 != "aet63" && $3 ~ /poll|leave/ ? 1 : 2), NR, $0 }' |
+        sort -n | cut -d' ' -f3-
 }
 
 begin=$(date +%s)
 jobs "$@" >"$results/jobs"
 # shellcheck disable=SC2016 # the inner shell's variables
-xargs -P "${MATRIX_JOBS:-10}" -L 1 sh -c '"$0/run" "$@" >"$(mktemp "$0/out.XXXXXX")" 2>&1 || :' "$results" <"$results/jobs"
+xargs -P "${MATRIX_JOBS:-10}" -L 1 sh -c '"$0/run" "$@" >"$(mktemp "$0/out.XXXXXX")" 2>&1 || :' "$results" \
+    <"$results/jobs"
 seconds=$(($(date +%s) - begin))
 
 [ "$(cat "$results"/out.* | grep -c '^END ')" -eq "$(wc -l <"$results/jobs")" ] || {
@@ -115,11 +118,13 @@ END {
             printf "PASS %s: %d cases, %d right, %d errors\n", k, n[k], right[k], error[k]
         else {
             split(first[k], w, " ")
-            printf "FAIL %s: %d of %d cases; one of them: %s \"%s\" (%s)\n", k, bad[k], n[k], script, w[2], substr(first[k], 8 + length(w[2]))
+            printf "FAIL %s: %d of %d cases; one of them: %s \"%s\" (%s)\n", k, bad[k], n[k], script, w[2],
+                substr(first[k], 8 + length(w[2]))
         }
     }
     for (k in kind)
         printf "# %-6s %6d cases: %6d right, %6d errors, %d wrong\n", k, kind[k], kright[k], kerror[k], kbad[k]
-    printf "# the matrix: %d cases in %d s: %d right, %d errors, %d wrong; in %d the first exchange afterwards failed, too\n", all, seconds, rights, errors, bads, again
-    printf "# %d cases were begun again with longer waits, for the session had ended before it came to their message\n", slow
+    printf "# the matrix: %d cases in %d s: %d right, %d errors, %d wrong\n", all, seconds, rights, errors, bads
+    printf "# in %d the first exchange afterwards failed, too; %d times one was begun again with longer waits\n",
+        again, slow
 }' | sort

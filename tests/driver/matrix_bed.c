@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The bed of the fault matrix: the handler is opened with dlopen and called as pcscd calls it, the log that it asks pcscd
- * for is kept here, and the simulator is asked over its control socket. What pcscd does between its calls is done here
- * too: presence until it has changed, power, protocol, and a reader that was unplugged is closed and opened again.
+ * The bed of the fault matrix: the handler is opened with dlopen and called as pcscd calls it, the log that it asks
+ * pcscd for is kept here, and the simulator is asked over its control socket. What pcscd does between its calls is done
+ * here too: presence until it has changed, power, protocol, and a reader that was unplugged is closed and opened again.
  */
 #include "matrix.h"
 
@@ -61,7 +61,7 @@ int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* ---- the log --------------------------------------------------------------------------------------------------- */
+/* ---- the log ---------------------------------------------------------------------------------------------------- */
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER;
 static char log_lines[LOG_LINES][LOG_LINE];
@@ -120,7 +120,7 @@ void bed_log_print(void)
     pthread_mutex_unlock(&log_lock);
 }
 
-/* ---- the simulator --------------------------------------------------------------------------------------------- */
+/* ---- the simulator ---------------------------------------------------------------------------------------------- */
 
 static char reply[REPLY_MAX];
 static int sim_socket = -1;
@@ -252,7 +252,7 @@ bool bed_start(const char *handler)
            find(library, "IFDHICCPresence", &ifd.presence) && find(library, "IFDHControl", &ifd.control);
 }
 
-/* ---- calls --------------------------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------------------------------ */
 
 /* Ends a call that began at `from`: what it returned, and whether it kept to its cap. The margin is what a machine that
  * does many other things may take away from us. */

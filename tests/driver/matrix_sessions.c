@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * The sessions of the fault matrix, and the links that they run on. Each has an exchange that is broken (act), what has to
- * be so before (prepare), and exchanges with answers of their own that show afterwards whether the line is in step
+ * The sessions of the fault matrix, and the links that they run on. Each has an exchange that is broken (act), what has
+ * to be so before (prepare), and exchanges with answers of their own that show afterwards whether the line is in step
  * (next). What a client is told is held against what is known to be right; nothing here looks at the driver's insides.
  */
 #include "matrix.h"
@@ -132,13 +132,13 @@ static enum told next_add(unsigned n)
     return v == counted + 1 || (v == counted && !added) ? TOLD_RIGHT : TOLD_WRONG;
 }
 
-/* ---- power, presence, identity ------------------------------------------------------------------------------------ */
+/* ---- power, presence, identity ---------------------------------------------------------------------------------- */
 
 static uint8_t right_atr[ATR_SIZE_MAX];
 static size_t right_atr_n;
 
-/* A ViVOpay reader that left two 2C-0E polls unanswered is taken for one that does not know them: until it is opened again
- * its cards' ATRs are without historical bytes, a valid ATR all the same. */
+/* A ViVOpay reader that left two 2C-0E polls unanswered is taken for one that does not know them: until it is opened
+ * again its cards' ATRs are without historical bytes, a valid ATR all the same. */
 static bool poorer;
 
 static bool is_poorer(void)
@@ -282,7 +282,8 @@ static bool authenticated(void)
     static const uint8_t key[] = {0xFF, 0x82, 0x00, 0x00, 0x06, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
     static const uint8_t general[] = {0xFF, 0x86, 0x00, 0x00, 0x05, 0x01, 0x00, PURSE_BLOCK, 0x60, 0x00};
 
-    return ask(key, sizeof key, "\x90\x00", 2) == TOLD_RIGHT && ask(general, sizeof general, "\x90\x00", 2) == TOLD_RIGHT;
+    return ask(key, sizeof key, "\x90\x00", 2) == TOLD_RIGHT &&
+           ask(general, sizeof general, "\x90\x00", 2) == TOLD_RIGHT;
 }
 
 static enum told next_block(unsigned n)
@@ -328,7 +329,7 @@ static long debits(void)
     return (100000000 - value) / AMOUNT;
 }
 
-/* ---- an ISO 15693 card ------------------------------------------------------------------------------------------- */
+/* ---- an ISO 15693 card ------------------------------------------------------------------------------------------ */
 
 enum { TAG_BLOCK = 11 };
 
@@ -373,7 +374,7 @@ static long writes(void)
     return (long)bed_count("count", "writes");
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
 const struct session sessions[] = {
     {"identity", AET63_ALL, ",card=echo-t0", "", NULL, 0, true, prepare_closed, act_open, next_challenge, NULL, NULL},
