@@ -20,7 +20,7 @@ matrix: all tests/driver/matrix
 .PHONY: matrix
 endif
 
-# ---- every call failed in turn; hostile input; secrets ----------------------------------------------------------------
+# ---- every call failed in turn; hostile input; secrets ---------------------------------------------------------------
 
 if ENABLE_TESTS
 nth_rig = tests/driver/nth_rig.c tests/driver/nth_rig.h
