@@ -3,7 +3,8 @@
  * Neither side is trusted. The reader and its card answer anything (hostile_model.c makes it up: wrong and huge
  * lengths, random bytes, events and answers without an end, T=1 that never comes to one), while a client calls
  * anything: random APDUs, control codes, attributes and lengths, none among them. The built handler is called as pcscd
- * calls it; the fuzzer of the whole handler (tests/fuzz/fuzz_reader.c) has seen more bytes, but neither a clock nor the transports.
+ * calls it; the fuzzer of the whole handler (tests/fuzz/fuzz_reader.c) has seen more bytes, but neither a clock nor the
+ * transports.
  *
  * For each mode of the reader:
  *   - every call returns: within its cap and, because the machine may be busy, MARGIN_MS. A thread watches that, for a
