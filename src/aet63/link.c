@@ -12,6 +12,7 @@
 #include <string.h>
 
 enum { NAK_TRIES = 3, RESYNC_TRIES = 3, FAILURES_BEFORE_RESET = 2 };
+enum { MANY_CHUNKS = 20000 }; /* the longest frame, in packets of 8 bytes, is shorter */
 
 enum heard { HEARD_NOTHING, HEARD_RESPONSE, HEARD_NAK, HEARD_BROKEN };
 
@@ -137,16 +138,20 @@ static enum result receive_chunk(struct aet63 *a, enum heard *h, struct aet63_re
     return r;
 }
 
-/* Waits until something is heard that is no event, or the reader restarted. R_SUCCESS with *h and, for a response, *m. */
+/* Waits until something is heard that is no event, or the reader restarted. R_SUCCESS with *h and, for a response, *m.
+ * R_COMM also for a reader that sends events or noise beyond the deadline and beyond the length of any frame. */
 static enum result receive(struct aet63 *a, enum heard *h, struct aet63_response *m, deadline_t until)
 {
-    enum result r;
-
-    do {
+    for (unsigned chunks = 0; chunks < MANY_CHUNKS || !deadline_passed(until); chunks++) {
         *h = HEARD_NOTHING;
-        r = receive_chunk(a, h, m, until);
-    } while (r == R_SUCCESS && *h == HEARD_NOTHING && !a->restarted);
-    return r;
+        enum result r = receive_chunk(a, h, m, until);
+
+        if (r != R_SUCCESS || *h != HEARD_NOTHING || a->restarted)
+            return r;
+    }
+    log_fault(a->reader.log, "the reader does not stop sending");
+    decoders_reset(a);
+    return R_COMM;
 }
 
 enum result aet63_drain(struct aet63 *a, unsigned quiet_ms, deadline_t until)

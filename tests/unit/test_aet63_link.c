@@ -252,6 +252,22 @@ static void a_reader_that_never_stops_sending_does_not_keep_us(void **state)
     assert_false(a.in_sync);
 }
 
+static void a_reader_that_never_stops_sending_does_not_keep_a_command(void **state)
+{
+    const struct aet63_request q = {AET63_HEADER, AET63_GET_ACR_STAT, NULL, NULL, 0, 0};
+    struct aet63_response m;
+
+    (void)state;
+    settings.command_wait = settings.resync_quiet = 5;
+    for (int in_step = 0; in_step < 2; in_step++) {
+        a.in_sync = in_step;
+        wire.flood = true;
+        wire.given = 0;
+        assert_int_not_equal(aet63_exchange(&a, &q, &m, deadline_in(20)), R_SUCCESS);
+        assert_true(wire.given > 0 && wire.given < FLOOD_END);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +281,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(padding_behind_a_lost_frame_is_no_nak, begin, end),
         cmocka_unit_test_setup_teardown(what_was_sent_is_wiped, begin, end),
         cmocka_unit_test_setup_teardown(a_reader_that_never_stops_sending_does_not_keep_us, begin, end),
+        cmocka_unit_test_setup_teardown(a_reader_that_never_stops_sending_does_not_keep_a_command, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
