@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -491,6 +492,63 @@ static void a_key_that_was_never_loaded(void **state)
     assert_memory_equal(key, other, sizeof key);
 }
 
+static void *transmits(void *result)
+{
+    *(enum result *)result = apdu();
+    return NULL;
+}
+
+/* Another client has the reader: a command waits until it is its turn, the reader is closed, the card is gone. Nothing
+ * tells that a thread waits; it is given time to, and what comes of it is the same if it had none. */
+static void a_command_waits_for_its_turn(void **state)
+{
+    enum result r;
+    pthread_t thread;
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        (void)begin(NULL);
+        slot_observe(&device, 0, true);
+        assert_true(event_thread_looks());
+        assert_int_equal(slot_set_protocol(slot, 0), R_SUCCESS);
+        assert_int_equal(device_acquire(&device, deadline_in(60000)), R_SUCCESS);
+        assert_int_equal(pthread_create(&thread, NULL, transmits, &r), 0);
+        assert_int_equal(device_pause(&device, deadline_in(20)), R_SUCCESS);
+        assert_int_equal(sent, 0);
+        if (i == 2)
+            slot_observe(&device, 0, false);
+        if (i == 1)
+            device_cancel(&device);
+        else
+            device_release(&device);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(r, i == 0 ? R_SUCCESS : i == 1 ? R_CANCELLED : R_NO_CARD);
+        assert_int_equal(sent, i == 0);
+    }
+}
+
+/* The built-in list, then what the configuration adds to it. */
+static void which_family_a_usb_reader_is_of(void **state)
+{
+    char path[] = "/tmp/test_device.XXXXXX";
+    static const char text[] = "[usb]\nusb_id = 1D5F:0777:vivopay\nusb_id = 072F:9999:aet63\n";
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, sizeof text - 1), (ssize_t)sizeof text - 1);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(setenv("IFD_PURSE_CONF", path, 1), 0);
+    assert_ptr_equal(reader_family_for_usb(0x072F, 0x8002, &device.log), &aet63_family);
+    assert_ptr_equal(reader_family_for_usb(0x0ACD, 0x3530, &device.log), &vivopay_family);
+    assert_ptr_equal(reader_family_for_usb(0x1D5F, 0x0777, &device.log), &vivopay_family);
+    assert_ptr_equal(reader_family_for_usb(0x072F, 0x9999, &device.log), &aet63_family);
+    assert_null(reader_family_for_usb(0x072F, 0x1111, &device.log));
+    assert_null(reader_family_for_usb(0x1234, 0x8002, &device.log));
+    assert_int_equal(unsetenv("IFD_PURSE_CONF"), 0);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void names_that_are_no_reader(void **state)
 {
     static char longer[DEVICE_NAME_MAX + 1];
@@ -522,6 +580,8 @@ int main(void)
         CASE(raw_commands_need_leave),
         CASE(operations_and_the_card_they_need),
         CASE(a_key_that_was_never_loaded),
+        CASE(a_command_waits_for_its_turn),
+        CASE(which_family_a_usb_reader_is_of),
         CASE(names_that_are_no_reader),
     };
 
