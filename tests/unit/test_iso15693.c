@@ -770,6 +770,18 @@ static void test_room_for_the_crc(void **state)
     assert_int_equal(iso15693_add_crc(frame, 2, 4), 4);
 }
 
+/* A custom command's manufacturer goes in front of the UID; an inventory has none, whatever its code. */
+static void test_custom_inventory(void **state)
+{
+    static const uint8_t params[] = {0x04, 0x00};
+    const struct iso15693_request q = {.flags = 0x26, .code = 0xA5, .params = params, .n = sizeof params};
+    uint8_t frame[8];
+
+    (void)state;
+    assert_int_equal(iso15693_build(&q, false, frame, sizeof frame), 4);
+    assert_memory_equal(frame, "\x26\xA5\x04\x00", 4);
+}
+
 /* Which answers a request can have, where the answer names a card or nobody knows the command. */
 static void test_whose_answer_it_is(void **state)
 {
@@ -800,6 +812,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_odd_answers_to_an_inventory),
         cmocka_unit_test(test_room_for_the_crc),
+        cmocka_unit_test(test_custom_inventory),
         cmocka_unit_test(test_whose_answer_it_is),
         cmocka_unit_test(test_recorded_requests), cmocka_unit_test(test_recorded_answers),
         cmocka_unit_test(test_broken_answers),    cmocka_unit_test(test_unfit_answers),
