@@ -15,6 +15,8 @@
  *   matrix HANDLER LINK SESSION real            a case of each kind with the waits that the driver really has
  *   matrix list                                 LINK SESSION, a line each
  *
+ * Cases that are still to come at MATRIX_END (seconds since 1970) are left out, and counted: "LEFT number".
+ *
  * It starts the simulator that PURSE_SIM_READERS names, with itself inside. Its output is for matrix.sh: a line
  * "CASES link session kind all right error failed again" for each kind, and "WRONG case reason" for each case that
  * failed.
@@ -316,16 +318,29 @@ static bool in_sample(size_t i, size_t byte, unsigned kind, size_t n)
     return byte % every == (kind + i) % every;
 }
 
+/* Whether the time is over that MATRIX_END, in seconds since 1970, sets. */
+static bool time_over(void)
+{
+    const char *end = getenv("MATRIX_END");
+
+    return end && time(NULL) > strtoll(end, NULL, 10);
+}
+
 static bool run_part(size_t part, size_t parts, size_t sample)
 {
-    size_t number = 0;
+    size_t number = 0, left_out = 0;
     bool ok = true;
 
     for (size_t i = 0; i < script_n; i++)
         for (size_t byte = 0; byte < script[i].n; byte++)
             for (unsigned kind = 0; kind < KINDS; kind++)
-                if (exists(&script[i], byte, kind) && in_sample(i, byte, kind, sample) && number++ % parts == part)
-                    ok &= verdict(&(struct one){&script[i], byte, kind}, false);
+                if (exists(&script[i], byte, kind) && in_sample(i, byte, kind, sample) && number++ % parts == part) {
+                    if (left_out > 0 || time_over())
+                        left_out++;
+                    else
+                        ok &= verdict(&(struct one){&script[i], byte, kind}, false);
+                }
+    printf("LEFT %zu\n", left_out);
     return ok;
 }
 
