@@ -9,7 +9,7 @@
 
 #include "transport/serial.h"
 
-enum { PINGS = 2, LATE_WAIT = 2500, POLL_GIVEN_UP = 1000, SYNC_TRIES = 5, REOPENINGS = 3 };
+enum { PINGS = 2, LATE_WAIT = 2500, POLL_GIVEN_UP = 1000, SYNC_TRIES = 5, REOPEN_WAIT = 5000 };
 
 static struct vivo_heard h;
 
@@ -464,12 +464,17 @@ static bool node_is(struct probe *p, void *arg)
     return serial_node_exists(p->path) == *there;
 }
 
-/* The node is there before everybody who wants a look at it has had one. */
+/* The node is there before its permissions are, and before everybody who wants a look at it has had one. */
 static bool answers_again(struct probe *p)
 {
-    for (unsigned i = 0; i < REOPENINGS; i++)
+    static const struct timespec pause = {0, 100000000};
+    deadline_t until = deadline_in(REOPEN_WAIT);
+
+    do {
         if (answers_at(p, p->baud))
             return true;
+        nanosleep(&pause, NULL);
+    } while (!deadline_passed(until));
     return false;
 }
 
