@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAK_WAIT = 1000, HALF_WAIT = 1500, RESTART_WAIT = 2000, LATE_WAIT = 3000 };
+enum { NAK_WAIT = 1000, HALF_WAIT = 1500, RESTART_WAIT = 2000, LATE_WAIT = 3000, IN_STEP_MOST = 10000 };
 
 static struct aet63_heard h;
 
@@ -138,9 +138,11 @@ static bool is_own(const struct probe *p)
 static bool in_step(struct probe *p)
 {
     for (unsigned i = 0; i < 3; i++) {
+        deadline_t until = deadline_in(IN_STEP_MOST);
+
         do
             aet63_hear(p, &h, p->settings.resync_quiet);
-        while (h.kind != HEARD_SILENCE && h.kind != HEARD_END);
+        while (h.kind != HEARD_SILENCE && h.kind != HEARD_END && !deadline_passed(until));
         if (!aet63_send(p, AET63_GET_ACR_STAT, NULL, 0))
             return false;
         do {
@@ -150,7 +152,7 @@ static bool in_step(struct probe *p)
                 if (h.kind == HEARD_SILENCE)
                     return true;
             }
-        } while (h.kind == HEARD_ANSWER);
+        } while (h.kind == HEARD_ANSWER && !deadline_passed(until));
     }
     return false;
 }
@@ -393,6 +395,8 @@ void row_a46(struct probe *p)
     } else if (a->silent > 0) {
         not_tried(p, "%u command(s) brought no answer at all; the others took %u ms at most", a->silent,
                   a->longest_own);
+    } else if (a->reset_sw[0] == 0) {
+        not_tried(p, "its own commands took %u ms at most; no card was reset", a->longest_own);
     } else {
         confirmed(p, "its own commands took %u ms at most, RESET %u ms", a->longest_own, a->longest_reset);
     }

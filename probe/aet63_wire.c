@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_TRIES = 3, EVENT = 0xFF };
+enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3, EVENT = 0xFF };
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
@@ -258,8 +258,8 @@ void aet63_hear(struct probe *p, struct aet63_heard *h, unsigned ms)
             drop_frames(a);
         } else if (r == R_COMM && !deadline_passed(until)) {
             continue; /* a pipe that had failed and works again */
-        } else if (r == R_SUCCESS && !take_chunk(p, pipe, n, h)) {
-            continue;
+        } else if (r == R_SUCCESS && !take_chunk(p, pipe, n, h) && !deadline_passed(until)) {
+            continue; /* past the deadline: input without end is no answer */
         }
         break;
     }
@@ -419,9 +419,11 @@ void aet63_settle(struct probe *p)
     static struct aet63_heard h;
 
     for (unsigned i = 0; i < SETTLE_TRIES && p->a->doubt && !p->gone; i++) {
+        deadline_t until = deadline_in(SETTLE_MOST);
+
         do
             aet63_hear(p, &h, SETTLE_QUIET);
-        while (h.kind != HEARD_SILENCE && h.kind != HEARD_END);
+        while (h.kind != HEARD_SILENCE && h.kind != HEARD_END && !deadline_passed(until));
         if (aet63_stat(p, &h))
             p->a->doubt = false;
     }

@@ -5,6 +5,7 @@
  */
 #include "probe/probe.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,19 +14,26 @@
 
 #include "probe/hostlog.h"
 
-enum { REPORT_LINE = 1024, LINES_SHOWN = 2 };
+enum { REPORT_LINE = 1024, LINES_SHOWN = 2, SHORT_NAME = 3 };
 
 #ifndef PROBE_VERSION
 #define PROBE_VERSION "?"
 #endif
 
-/* Every occurrence of a name that tells whose reader it is. */
+static bool in_a_word(const char *text, const char *at, size_t n)
+{
+    return (at > text && isalnum((unsigned char)at[-1])) || isalnum((unsigned char)at[n]);
+}
+
+/* Masks every occurrence of a name that tells whose reader it is; a short one only where it stands alone: inside of words
+ * and numbers it would take half of the report. */
 static void mask_name(char *text, const char *name)
 {
     size_t n = strlen(name);
 
     for (char *at = text; n > 0 && (at = strstr(at, name)) != NULL; at += n)
-        memset(at, '*', n);
+        if (n > SHORT_NAME || !in_a_word(text, at, n))
+            memset(at, '*', n);
 }
 
 /* One line into the report. The serial number of a USB adapter stands in the names below /dev/serial/by-id. */

@@ -377,9 +377,11 @@ void row_v11(struct probe *p)
 static bool in_step(struct probe *p)
 {
     for (unsigned i = 0; i < SYNC_TRIES && !p->gone; i++) {
+        deadline_t until = deadline_in(LATE_WAIT);
+
         do
             vivo_hear(p, 0xFF, p->settings.resync_quiet, &h);
-        while (h.kind == VIVO_GARBAGE);
+        while (h.kind == VIVO_GARBAGE && !deadline_passed(until));
         if (!vivo_send(p, VIVO_CMD_PING, 0x01, NULL, 0, VIVO_LSB_FIRST))
             return false;
         vivo_hear(p, VIVO_CMD_PING, p->settings.ping_wait, &h);

@@ -8,7 +8,8 @@
 
 #include "base/buf.h"
 
-enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_TRIES = 3, RAW_HEAD = 7, TRANSCEIVE = 0x1E, RAW_ETU = 0x2968 };
+enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3 };
+enum { RAW_HEAD = 7, TRANSCEIVE = 0x1E, RAW_ETU = 0x2968 };
 
 static bool hid(const struct probe *p)
 {
@@ -155,9 +156,9 @@ static void hear_frame(struct probe *p, struct vivo_heard *h, deadline_t until)
 
     h->kind = VIVO_SILENCE;
     h->n = 0;
-    for (;;) {
+    for (bool first = true;; first = false) {
         enum vivo_input in = vivo_decode(&v->decoder, &v->rest, &v->rest_n, &f);
-        enum result r;
+        enum result r = R_TIMEOUT;
 
         if (in == VIVO_FRAME) {
             take_frame(p, &f, h);
@@ -167,7 +168,8 @@ static void hear_frame(struct probe *p, struct vivo_heard *h, deadline_t until)
             h->kind = VIVO_GARBAGE;
             return;
         }
-        r = take_chunk(p, until);
+        if (first || !deadline_passed(until)) /* input without end is no answer */
+            r = take_chunk(p, until);
         if (r == R_GONE || r == R_CANCELLED) {
             h->kind = VIVO_END;
             p->gone = true;
@@ -209,6 +211,9 @@ void vivo_hear(struct probe *p, uint8_t command, unsigned ms, struct vivo_heard 
             h->status != VIVO_UI_EVENT)
             break;
         count_unasked(p, h);
+        h->kind = VIVO_SILENCE;
+        if (deadline_passed(until))
+            break;
     }
     h->ms = (unsigned)((clock_now() - begin) / NS_PER_MS);
 }
@@ -447,9 +452,11 @@ void vivo_settle(struct probe *p)
     static struct vivo_heard h;
 
     for (unsigned i = 0; i < SETTLE_TRIES && p->v->doubt && !p->gone; i++) {
+        deadline_t until = deadline_in(SETTLE_MOST);
+
         do
             hear_frame(p, &h, deadline_in(SETTLE_QUIET));
-        while (h.kind != VIVO_SILENCE && h.kind != VIVO_END);
+        while (h.kind != VIVO_SILENCE && h.kind != VIVO_END && !deadline_passed(until));
         if (vivo_ping_now(p, &h))
             p->v->doubt = false;
     }

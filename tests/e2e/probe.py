@@ -561,7 +561,7 @@ def usage():
     def run(*args):
         return subprocess.run([rig.build + "/ifd-purse-probe"] + list(args), text=True, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-    for args in (("--card", "t9"), ("--moves", "x"), ("--nothing",), ("--doctor", "x"), ("usb",)):
+    for args in (("--card", "t9"), ("--rows", "A01,a11"), ("--moves", "x"), ("--nothing",), ("--doctor", "x"), ("usb",)):
         same("status of %s" % (args,), run(*args).returncode, 2)
     page = open(os.path.dirname(__file__) + "/../../man/ifd-purse-probe.1").read().replace("\\-", "-")
     for option in re.findall(r"^(--[a-z-]+)", run("--help").stdout, re.M):
