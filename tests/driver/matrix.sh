@@ -8,13 +8,13 @@
 #                                                   fault, and every kind at every eighth byte; of some sessions on the
 #                                                   AET63's other transports, and of some in a build with sanitizers
 #                                                   that stands beside this one, every kind once in every message. What
-#                                                   is not begun after MATRIX_SECONDS (240) is left out: a SKIP says so
+#                                                   is not begun after MATRIX_SECONDS (300) is left out: a SKIP says so
 #   matrix.sh BUILD all                             every kind at every byte (and the sample of above where the sample
 #                                                   has one of each)
 #   matrix.sh BUILD [all] aet63/read hid            only what begins so
 #   matrix.sh BUILD serial/debit/in1/byte7/flip     one case, with the driver's log
 #
-# Cases wait more than they work, so MATRIX_JOBS (10) programs run at a time, each with a simulator of its own.
+# Cases wait more than they work, so MATRIX_JOBS (5) programs run at a time, each with a simulator of its own.
 set -u
 build=$(cd "$1" && pwd) || exit 2
 shift
@@ -51,7 +51,7 @@ often=8 seldom=64
 if [ "${1-}" = all ]; then
     shift && often=1 seldom=8
 else
-    MATRIX_END=$(($(date +%s) + ${MATRIX_SECONDS:-240}))
+    MATRIX_END=$(($(date +%s) + ${MATRIX_SECONDS:-300}))
     export MATRIX_END
 fi
 
@@ -101,7 +101,7 @@ jobs() {
 begin=$(date +%s)
 jobs "$@" >"$results/jobs"
 # shellcheck disable=SC2016 # the inner shell's variables
-xargs -P "${MATRIX_JOBS:-10}" -L 1 sh -c '"$0/run" "$@" >"$(mktemp "$0/out.XXXXXX")" 2>&1 || :' "$results" \
+xargs -P "${MATRIX_JOBS:-5}" -L 1 sh -c '"$0/run" "$@" >"$(mktemp "$0/out.XXXXXX")" 2>&1 || :' "$results" \
     <"$results/jobs"
 seconds=$(($(date +%s) - begin))
 

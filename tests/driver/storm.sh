@@ -25,10 +25,10 @@ export TMPDIR="$base"
 # Waits are short, so that what a broken exchange costs is; the caps are not, for machines that have much else to do.
 {
     echo "[072F:8002]"
-    echo "command_wait = 1000"
+    echo "command_wait = 3000"
     for who in 0ACD:3530 /dev/ttyUSB0 /dev/ttyUSB1 /dev/ttyUSB2; do
-        printf '[%s]\nslots = cl.icc\nframe_gap = 100\nresync_quiet = 20\nping_wait = 200\npoll_time = 50\n' "$who"
-        printf 'open_drain = 300\nreader_cap = 10000\napdu_cap = 5000\npower_cap = 10000\n'
+        printf '[%s]\nslots = cl.icc\nframe_gap = 400\nresync_quiet = 50\nping_wait = 800\npoll_time = 50\n' "$who"
+        printf 'open_drain = 300\nreader_cap = 20000\napdu_cap = 5000\npower_cap = 10000\n'
     done
 } >"$base/conf"
 
