@@ -169,8 +169,9 @@ def memory():
     with open(suppressions, "w") as f:
         f.write(SUPPRESSIONS)
     # The driver stays loaded while leaks are looked for, so that functions have names.
-    runner = ("valgrind -q --leak-check=full --show-leak-kinds=definite,indirect --keep-debuginfo=yes --num-callers=30 "
-              "--suppressions=%s --log-file=%s" % (suppressions, log))
+    # Its threads take turns: otherwise one may wait for another for minutes on a busy machine.
+    runner = ("valgrind -q --fair-sched=try --leak-check=full --show-leak-kinds=definite,indirect --keep-debuginfo=yes "
+              "--num-callers=30 --suppressions=%s --log-file=%s" % (suppressions, log))
     with Rig("aet63:card=echo-t0", "aet63:card=echo-t1", runner=runner) as r:
         for _ in range(2):
             for reader in sorted(r.pc.wait_readers(lambda names: len(names) == 2, 60)):
