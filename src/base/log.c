@@ -140,6 +140,17 @@ void log_fault(struct log *log, const char *fmt, ...)
     va_end(ap);
 }
 
+void log_outcome(struct log *log, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!(log->mask & PLOG_CRITICAL))
+        return;
+    va_start(ap, fmt);
+    emit_format(log, PLOG_CRITICAL, fmt, ap);
+    va_end(ap);
+}
+
 /* Without a limit: each row is named once. */
 void log_contradicted(struct log *log, char family, unsigned row, const char *what)
 {

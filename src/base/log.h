@@ -7,7 +7,8 @@
  *
  * A hostile reader can provoke lines without end. In ten seconds a struct log therefore prints at most LOG_FAULT_BURST
  * lines of log_fault() and LOG_LINE_BURST others of PLOG_CRITICAL and PLOG_INFO; before its next line after them, or in
- * log_done(), it says once how many it left out. What a user asks for, PLOG_FRAME and PLOG_PERIODIC, has no limit.
+ * log_done(), it says once how many it left out. What a user asks for, PLOG_FRAME and PLOG_PERIODIC, has no limit; nor has
+ * log_outcome(), for the line that says what became of somebody's money must not be among those left out.
  */
 #ifndef PURSE_LOG_H
 #define PURSE_LOG_H
@@ -44,6 +45,10 @@ void log_line(struct log *log, enum log_level level, const char *fmt, ...) __att
 
 /* A rate-limited PLOG_CRITICAL line: for whatever a reader, a card or a client can provoke again and again. */
 void log_fault(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A PLOG_CRITICAL line without a limit: that it is not known whether a client's command changed the card. At most one for
+ * each command of a client. */
+void log_outcome(struct log *log, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The reader contradicted a row of doc/ASSUMPTIONS.md, 'A' or 'V' and a number below 64: a PLOG_INFO line that names
  * it, the first time only. */

@@ -128,7 +128,7 @@ static enum outcome ask_card(struct job *j, const struct change *c, bool selecte
 /* Not through the limiter of faults: money is at stake each time. */
 static void log_unknown(struct job *j, const struct change *c)
 {
-    log_line(&j->slot->device->log, PLOG_CRITICAL, "%s of block %u: outcome unknown", c->name, c->block);
+    log_outcome(&j->slot->device->log, "%s of block %u: outcome unknown", c->name, c->block);
 }
 
 /* Nothing was changed, as the card says: the status word for what the reader said. */
@@ -247,7 +247,7 @@ static enum result batch_failed(struct job *j, enum result r, const uint8_t *err
     if (named)
         log_fault(&j->slot->device->log, "purse command failed at block %u, reader's code %02X", error[0], error[1]);
     else
-        log_line(&j->slot->device->log, PLOG_CRITICAL, "purse command: outcome unknown");
+        log_outcome(&j->slot->device->log, "purse command: outcome unknown");
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     if (named || r == R_CARD || r == R_NO_CARD) /* the slot is empty if it fails; this answer is due all the same */

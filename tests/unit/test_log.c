@@ -158,6 +158,21 @@ static void what_a_user_asks_for_is_not_limited(void **state)
     assert_int_equal(stub_log_count(), 2 * LOG_LINE_BURST);
 }
 
+/* What became of money is told however much else was. */
+static void an_outcome_is_never_left_out(void **state)
+{
+    (void)state;
+    reader.limit_since = clock_now() + HOUR;
+    for (int i = 0; i < LOG_LINE_BURST + 5; i++) {
+        log_line(&reader, PLOG_INFO, "x");
+        log_fault(&reader, "x");
+    }
+    assert_int_equal(stub_log_count(), LOG_LINE_BURST + LOG_FAULT_BURST);
+    for (int i = 0; i < LOG_LINE_BURST + 5; i++)
+        log_outcome(&reader, "debit of block 4: outcome unknown");
+    assert_int_equal(stub_log_count(), 2 * LOG_LINE_BURST + 5 + LOG_FAULT_BURST);
+}
+
 static void readers_are_limited_each_by_itself(void **state)
 {
     struct log other;
@@ -286,6 +301,7 @@ int main(void)
         CASE(a_flood_of_faults_is_cut_and_counted),
         CASE(a_flood_of_other_lines_is_cut_and_counted),
         CASE(what_a_user_asks_for_is_not_limited),
+        CASE(an_outcome_is_never_left_out),
         CASE(readers_are_limited_each_by_itself),
         CASE(what_was_left_out_is_told_at_the_end),
         CASE(two_threads_share_the_limit),
