@@ -32,7 +32,8 @@ enum {
     MODE_MS = 300,
     RECOVER_MS = 60000,
     MARGIN_MS = 20000,
-    CAP_MS = 200,
+    CHAIN_MS = 259000,
+    CAP_MS = 800,
     POLL_MS = 20,
     BUFFER = 70000,
     GUARD = 64,
@@ -40,9 +41,9 @@ enum {
     GROWN_MAX_KB = 512
 };
 
-static const char *const waits = "apdu_cap = 100\npower_cap = 200\nreader_cap = 200\ntfm_cap = 100\nreset_wait = 100\n"
-                                 "frame_gap = 20\ncommand_wait = 40\nopen_quiet = 2\nopen_drain = 20\n"
-                                 "resync_quiet = 2\npresence_retry = 20\n";
+static const char *const waits = "apdu_cap = 600\npower_cap = 800\nreader_cap = 800\ntfm_cap = 600\nreset_wait = 400\n"
+                                 "frame_gap = 100\ncommand_wait = 200\nopen_quiet = 10\nopen_drain = 100\n"
+                                 "resync_quiet = 15\npresence_retry = 20\n";
 
 static const struct link {
     const char *name, *reader, *insert, *handler;
@@ -114,15 +115,20 @@ static void end(void)
 
 static const char *mode_now;
 
+/* A chained block that moved data adds a second to an APDU's cap, and 65 538 bytes are 259 blocks of 254. */
+static int longest_ms(void)
+{
+    return CAP_MS + MARGIN_MS + (strcmp(where->name, "aet63-t1") == 0 ? CHAIN_MS : 0);
+}
+
 static void *watcher(void *arg)
 {
     (void)arg;
     for (;;) {
         usleep(100000);
         pthread_mutex_lock(&watch.lock);
-        if (watch.call && rig_now_ms() - watch.began > CAP_MS + MARGIN_MS) {
-            printf("FAIL %s: %s: %s has not returned after %d ms\n", where->name, mode_now, watch.call,
-                   CAP_MS + MARGIN_MS);
+        if (watch.call && rig_now_ms() - watch.began > longest_ms()) {
+            printf("FAIL %s: %s: %s has not returned after %d ms\n", where->name, mode_now, watch.call, longest_ms());
             fflush(stdout);
             _exit(1);
         }
@@ -336,8 +342,10 @@ static bool challenge(uint8_t n)
         powered = false;
     if (rc == IFD_SUCCESS && len == n + 2u && memcmp(answer, right, len) == 0)
         return true;
-    if (rc == IFD_SUCCESS)
-        power(IFD_RESET); /* what a client did may have left the card in the middle of something */
+    /* What a client did may have left the card in the middle of something, and a T=1 card that did not let itself be
+     * synchronised wants a reset, which is its client's to ask for. */
+    if (rc != IFD_ICC_NOT_PRESENT)
+        power(IFD_RESET);
     return false;
 }
 

@@ -111,7 +111,7 @@ static void send_reports(struct sim_model *m, const uint8_t *data, size_t n)
 static bool may_send(struct sim_model *m, size_t n)
 {
     m->sent += n;
-    return m->sent <= (m->link == TEXT ? 48u : 256u) << 10;
+    return m->mode >= T1_WTX /* one block for one */ || m->sent <= (m->link == TEXT ? 48u : 256u) << 10;
 }
 
 static void emit(struct sim_model *m, const uint8_t *data, size_t n)

@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PREPARE_MS = 30000, RECOVER_MS = 20000, REAL_MS = 200000 };
+enum { WAY_MS = 1000, REAL_MS = 200000 }; /* to be ready, or again: so much for each scale, and as much again */
 enum { MESSAGES = 64, LEARN_TRIES = 12, STRIKE_TRIES = 3, LEARN_SCALE = 64, CASES_WELL = 12 };
 
 static const char *const kinds[] = {"lose", "flip", "dup", "trunc", "noise", "late", "later", "gone"};
@@ -75,9 +75,16 @@ static bool wrong(const char *fmt, ...)
     return false;
 }
 
+/* How long the way to a session that works may take. Short at first: what waits of this scale cannot bring about on
+ * this machine longer ones will. */
+static int way_ms(void)
+{
+    return bed.real ? REAL_MS : WAY_MS * (1 + (int)bed.scale);
+}
+
 static bool prepare(void)
 {
-    int64_t end = now_ms() + (bed.real ? REAL_MS : PREPARE_MS);
+    int64_t end = now_ms() + way_ms();
 
     while (!bed.session->prepare())
         if (now_ms() > end)
@@ -98,7 +105,7 @@ static void plug_again(void)
 /* Until three exchanges in a row were answered rightly: RIGHT. */
 static enum outcome recover(unsigned long *failed)
 {
-    int64_t end = now_ms() + (bed.real ? REAL_MS : RECOVER_MS + 250 * (int)bed.scale);
+    int64_t end = now_ms() + way_ms();
     unsigned good = 0;
 
     bed.asked = bed.failed = 0;
@@ -193,9 +200,14 @@ static enum outcome attempt(const struct one *c, unsigned scale)
     long before;
     enum told told;
     unsigned tries = 0;
+    unsigned long failed = 0;
+    enum outcome back;
 
     bed_waits(scale);
     do {
+        /* what was given up on the last try may still be under way, and is not to be counted on this one */
+        if (tries > 0 && (bed_sim("message clear"), back = recover(&failed)) != RIGHT)
+            return back;
         bed_log_clear();
         bed.late_calls = 0;
         if (!prepare())

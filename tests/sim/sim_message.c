@@ -168,7 +168,7 @@ void sim_message_in(struct sim_reader *r, const uint8_t *data, size_t n, sim_mes
         return;
     }
     release(w, TO_HOST, emit, arg);
-    bool mine = due(w, TO_HOST);
+    bool mine = due(w, TO_HOST) && n == w->length; /* another message in its place is left alone */
     note(w, TO_HOST, n);
     if (!mine) {
         emit(arg, data, n);
