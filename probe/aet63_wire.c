@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3, EVENT = 0xFF };
+enum { SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3, EVENT = 0xFF };
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
@@ -183,7 +183,7 @@ static void join_tail(struct aet63_wire *a, const uint8_t *chunk, size_t n)
 static void note_gap(struct aet63_wire *a, const struct aet63_decoder *d)
 {
     int64_t now = clock_now();
-    unsigned gap = (unsigned)((now - a->last_chunk) / NS_PER_MS);
+    unsigned gap = (unsigned)((now - a->last_chunk) / CLOCK_NS_PER_MS);
 
     a->pieced += d->state == AET63_BODY;
     if (d->state == AET63_BODY && gap > a->longest_gap)
@@ -263,7 +263,7 @@ void aet63_hear(struct probe *p, struct aet63_heard *h, unsigned ms)
         }
         break;
     }
-    h->ms = (unsigned)((clock_now() - begin) / NS_PER_MS);
+    h->ms = (unsigned)((clock_now() - begin) / CLOCK_NS_PER_MS);
 }
 
 bool aet63_hear_event(struct probe *p, unsigned ms)

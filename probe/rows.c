@@ -56,6 +56,18 @@ void not_tried(struct probe *p, const char *fmt, ...)
     va_end(ap);
 }
 
+bool judge_get_response(struct probe *p, const uint8_t *answer, size_t n, unsigned *sw)
+{
+    *sw = (unsigned)(answer[n - 2] << 8 | answer[n - 1]);
+    if (n > 2)
+        contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself", n - 2);
+    else if (*sw >> 8 == 0x61 || *sw >> 8 == 0x6C || *sw >> 8 == 0x9F)
+        confirmed(p, "the card's %04X came up", *sw);
+    else
+        return false;
+    return true;
+}
+
 void suggest(struct probe *p, const char *setting)
 {
     if (p->now && p->now->verdict == CONFIRMED)

@@ -87,16 +87,8 @@ void row_v40(struct probe *p)
             contradicted(p, NULL, "2C-13 with SELECT is answered with status %02X", h.status);
             return;
         }
-        sw = (unsigned)(h.data[h.n - 2] << 8 | h.data[h.n - 1]);
-        if (h.n > 2) {
-            contradicted(p, NULL, "SELECT without Le brought %zu bytes: the reader sent GET RESPONSE by itself",
-                         h.n - 2);
+        if (judge_get_response(p, h.data, h.n, &sw))
             return;
-        }
-        if (sw >> 8 == 0x61 || sw >> 8 == 0x6C || sw >> 8 == 0x9F) {
-            confirmed(p, "the card's %04X came up", sw);
-            return;
-        }
     }
     not_tried(p, "the card answers %04X to SELECT, so 61xx was not seen", sw);
 }

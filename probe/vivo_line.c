@@ -456,7 +456,7 @@ void row_v14(struct probe *p)
     else if (p->gone)
         not_tried(p, "the reader does not answer any more");
     else
-        confirmed(p, "no such frame came in %d s", (int)((clock_now() - p->opened) / 1000000000));
+        confirmed(p, "no such frame came in %d s", (int)((clock_now() - p->opened) / CLOCK_NS_PER_S));
 }
 
 static bool node_is(struct probe *p, void *arg)

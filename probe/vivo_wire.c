@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 
-enum { NS_PER_MS = 1000000, SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3 };
+enum { SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3 };
 enum { RAW_HEAD = 7, TRANSCEIVE = 0x1E, RAW_ETU = 0x2968 };
 
 static bool hid(const struct probe *p)
@@ -101,7 +101,7 @@ static void drop_frame(struct vivo_wire *v)
 static void note_gap(struct vivo_wire *v, bool open)
 {
     int64_t now = clock_now();
-    unsigned gap = (unsigned)((now - v->last_chunk) / NS_PER_MS);
+    unsigned gap = (unsigned)((now - v->last_chunk) / CLOCK_NS_PER_MS);
 
     v->pieced += open;
     if (open && gap > v->longest_gap)
@@ -215,7 +215,7 @@ void vivo_hear(struct probe *p, uint8_t command, unsigned ms, struct vivo_heard 
         if (deadline_passed(until))
             break;
     }
-    h->ms = (unsigned)((clock_now() - begin) / NS_PER_MS);
+    h->ms = (unsigned)((clock_now() - begin) / CLOCK_NS_PER_MS);
 }
 
 /* ---- sending ----------------------------------------------------------------------------------------------------- */
@@ -415,7 +415,7 @@ void vivo_field_off(struct probe *p, unsigned ms)
 {
     static const uint8_t off = 0;
     static struct vivo_heard h;
-    struct timespec t = {ms / 1000, (long)(ms % 1000) * NS_PER_MS};
+    struct timespec t = {ms / 1000, (long)(ms % 1000) * CLOCK_NS_PER_MS};
 
     vivo_do(p, VIVO_CMD_ANTENNA, 0x01, &off, 1, 0, &h);
     nanosleep(&t, NULL);

@@ -13,8 +13,9 @@ struct wbuf wbuf_over(uint8_t *data, size_t cap)
     return (struct wbuf){.data = data, .cap = cap};
 }
 
-/* len <= cap always, so the subtraction cannot wrap. */
-uint8_t *wbuf_room(struct wbuf *w, size_t n)
+/* Claims the next n bytes for the caller to write; NULL (and failed) if they do not fit, NULL for n = 0. len <= cap
+ * always, so the subtraction cannot wrap. */
+static uint8_t *wbuf_room(struct wbuf *w, size_t n)
 {
     uint8_t *p;
 

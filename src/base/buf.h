@@ -33,8 +33,6 @@ void wbuf_le16(struct wbuf *w, unsigned v);        /* low byte first */
 void wbuf_le32(struct wbuf *w, uint32_t v);
 void wbuf_bytes(struct wbuf *w, const void *p, size_t n);
 void wbuf_fill(struct wbuf *w, uint8_t v, size_t n);
-/* Claims the next n bytes for the caller to write; NULL (and failed) if they do not fit, NULL for n = 0. */
-uint8_t *wbuf_room(struct wbuf *w, size_t n);
 
 struct rbuf rbuf_over(const void *data, size_t n);
 uint8_t rbuf_u8(struct rbuf *r);

@@ -94,7 +94,7 @@ static void emit_left_out(const struct log *log, unsigned faults, unsigned lines
  * told first. */
 static bool admitted(struct log *log, unsigned *used, unsigned *dropped, unsigned burst)
 {
-    const int64_t window = WINDOW_S * (int64_t)1000000000;
+    const int64_t window = WINDOW_S * (int64_t)CLOCK_NS_PER_S;
     int64_t now = clock_now();
     unsigned faults = 0, lines = 0;
     bool yes;

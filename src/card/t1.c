@@ -50,7 +50,7 @@ enum pcb {
  * caller waits; of the other S-blocks no sane card needs more than one or two. */
 enum { WTX_MAX = 4096, IDLE_MAX = 16 };
 
-static const int64_t CHAINED_BLOCK_NS = 1000000000; /* what a chained block that moved data adds to the deadline */
+static const int64_t CHAINED_BLOCK_NS = CLOCK_NS_PER_S; /* what a chained block that moved data adds to the deadline */
 
 /* The forms of the CRC, the likeliest first; see t1.h. */
 static const struct crc_form {

@@ -5,9 +5,10 @@
 #include "vivopay/poll.h"
 
 #include <string.h>
+#include "base/clock.h"
 #include "vivopay/codes.h"
 
-enum { RANDOM_UID = 0x08, SHORT_UID = 4, NS_PER_MS = 1000000 };
+enum { RANDOM_UID = 0x08, SHORT_UID = 4 };
 
 bool vivo_parse_poll(const uint8_t *p, size_t n, struct vivo_card *card)
 {
@@ -157,11 +158,11 @@ bool vivo_same_card(const struct vivo_card *x, const struct vivo_card *y)
 
 unsigned vivo_pace_left(const struct vivo_pace *p, int64_t now)
 {
-    const int64_t step = (int64_t)VIVO_PACE_MS * NS_PER_MS;
+    const int64_t step = (int64_t)VIVO_PACE_MS * CLOCK_NS_PER_MS;
 
     if (!p->any || now - p->last >= step)
         return 0;
-    return (unsigned)((p->last + step - now + NS_PER_MS - 1) / NS_PER_MS);
+    return (unsigned)((p->last + step - now + CLOCK_NS_PER_MS - 1) / CLOCK_NS_PER_MS);
 }
 
 void vivo_pace_take(struct vivo_pace *p, int64_t now)

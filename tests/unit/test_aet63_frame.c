@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "aet63/frame.h"
+#include "unhex.h"
 
 enum direction { OUT, IN };
 enum { COUNTING = -1, RAW_MAX = 400, TEXT_BUF = 2 * RAW_MAX + 2 };
@@ -94,15 +95,6 @@ static const struct vector vectors[] = {
     {"C59", IN, "01FF000112ED", 0, 0x00, "", 6, 14, 2},
 };
 enum { VECTORS = sizeof vectors / sizeof vectors[0] };
-
-static size_t unhex(const char *hex, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (; hex[0] && hex[1]; hex += 2)
-        assert_int_equal(sscanf(hex, "%2hhx", &out[n++]), 1);
-    return n;
-}
 
 static size_t vector_raw(const struct vector *v, uint8_t *raw)
 {

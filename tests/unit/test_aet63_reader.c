@@ -17,6 +17,7 @@
 #include "aet63/internal.h"
 #include "stub_log.h"
 #include "transport/usb.h"
+#include "unhex.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 #define IDENTITY "4145543633302D312E30FFFF0003" /* INTERNAL ("AET630-1.0"), MAX_C, MAX_R, C_TYPE */
@@ -91,16 +92,6 @@ void device_input(void *device)
 }
 
 /* ---- the reader ------------------------------------------------------------------------------------------------- */
-
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t n = 0;
-    unsigned byte;
-
-    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-        to[n++] = (uint8_t)byte;
-    return n;
-}
 
 static void put_text(const char *text)
 {

@@ -17,6 +17,7 @@
 #include "fake_device.h"
 #include "pseudo/pseudo.h"
 #include "stub_log.h"
+#include "unhex.h"
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -24,23 +25,10 @@ static struct slot *slot;
 static uint8_t response[2000];
 static size_t received;
 
-static size_t from_hex(const char *text, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (; *text; text++) {
-        if (*text == ' ')
-            continue;
-        out[n++] = (uint8_t)strtoul((const char[]){text[0], text[1], 0}, NULL, 16);
-        text++;
-    }
-    return n;
-}
-
 static enum result send(const char *text)
 {
     uint8_t command[300];
-    size_t n = from_hex(text, command);
+    size_t n = unhex(text, command);
 
     return pseudo_transmit(slot, command, n, response, sizeof response, &received);
 }
@@ -48,7 +36,7 @@ static enum result send(const char *text)
 static void expect_at(const char *text, const char *answer, int line)
 {
     uint8_t want[300];
-    size_t n = from_hex(answer, want);
+    size_t n = unhex(answer, want);
     char got[64] = "";
     enum result r = send(text);
 
@@ -77,8 +65,8 @@ static int setup(void **state)
     (void)state;
     fake_mifare(64);
     use();
-    from_hex("E8030000 17FCFFFF E8030000 04FB04FB", card.block[4]);
-    from_hex("07000000 F8FFFFFF 07000000 05FA05FA", card.block[5]);
+    unhex("E8030000 17FCFFFF E8030000 04FB04FB", card.block[4]);
+    unhex("07000000 F8FFFFFF 07000000 05FA05FA", card.block[5]);
     memset(card.block[6], 0x66, 16);
     expect("FF 82 00 00 06 FFFFFFFFFFFF", "9000");
     expect("FF 86 00 00 05 01 00 04 60 00", "9000");
@@ -215,8 +203,8 @@ static void each_number_holds_a_key_of_its_own(void **state)
 static void identivs_examples_work(void **state)
 {
     (void)state;
-    from_hex("A0A1A2A3A4A5", card.block[7]);
-    from_hex("B0B1B2B3B4B5", card.block[7] + 10);
+    unhex("A0A1A2A3A4A5", card.block[7]);
+    unhex("B0B1B2B3B4B5", card.block[7] + 10);
     expect("FF 82 20 60 06 A0A1A2A3A4A5", "9000");
     expect("FF 86 00 00 05 01 00 04 60 01", "9000");
     expect("FF 86 00 00 05 01 00 04 61 01", "6988");
@@ -367,7 +355,7 @@ static void what_the_reader_says_is_passed_on(void **state)
 /* Access bits of block 4 (group 0) as given, by a trailer that is read when key 00 is accepted again. */
 static void set_access(const char *access)
 {
-    from_hex(access, card.block[7] + 6);
+    unhex(access, card.block[7] + 6);
     expect("FF 86 00 00 05 01 00 04 60 00", "9000");
     memset(card.calls, 0, sizeof card.calls);
 }
@@ -708,7 +696,7 @@ static void a_stored_value_has_the_layout_of_one(void **state)
 
     (void)state;
     expect("FF D7 00 06 05 00 FF FF FF FE", "9000");
-    from_hex("FEFFFFFF 01000000 FEFFFFFF 06F906F9", want);
+    unhex("FEFFFFFF 01000000 FEFFFFFF 06F906F9", want);
     assert_memory_equal(card.block[6], want, 16);
     fault(ON_WRITE, R_TIMEOUT, true);
     expect("FF D7 00 06 05 00 00 00 00 05", "9000");
@@ -782,7 +770,7 @@ static void a_batch_that_fails_says_at_which_block(void **state)
 {
     (void)state;
     fault(ON_PURSE, R_CARD, false);
-    from_hex("04FC", card.error);
+    unhex("04FC", card.error);
     card.error_len = 2;
     expect("FF F5 2C 0A 0A 32 04 04 01 00 00 00 06 01 04", "04FC 6400");
     assert_int_equal(card.calls[ON_RESELECT], 1);
@@ -806,7 +794,7 @@ static void a_block_that_is_named_is_passed_on(void **state)
     for (size_t i = 0; i < LEN(failures); i++) {
         setup(NULL);
         fault(ON_PURSE, failures[i], true);
-        from_hex("06E5", card.error);
+        unhex("06E5", card.error);
         card.error_len = 2;
         expect("FF F5 2C 0A 0A 32 04 04 01 00 00 00 06 01 04", "06E5 6400");
         assert_int_equal(card.calls[ON_PURSE], 1);
@@ -840,7 +828,7 @@ static void a_batch_that_was_called_wrong_may_have_begun(void **state)
 static enum result send_with_room(const char *text, size_t room)
 {
     uint8_t command[300];
-    size_t n = from_hex(text, command);
+    size_t n = unhex(text, command);
 
     return pseudo_transmit(slot, command, n, response, room, &received);
 }
@@ -860,7 +848,7 @@ static void a_small_buffer_is_found_out_before_money_moves(void **state)
     for (size_t room = 2; room <= 4; room++) {
         setup(NULL);
         fault(ON_PURSE, R_CARD, true);
-        from_hex("04FC", card.error);
+        unhex("04FC", card.error);
         card.error_len = 2;
         assert_int_equal(send_with_room("FF F5 2C 0A 07 31 04 04 01 00 00 00", room), R_SUCCESS);
         assert_int_equal(received, room < 4 ? 2 : 4);
@@ -993,7 +981,7 @@ static void the_recorded_session_is_reproduced(void **state)
     expect("FF C2 00 02 04 8F 02 02 03", "C003009000 8F0100 9000");
     assert_int_equal(card.protocol, STORAGE_ISO15693);
     assert_int_equal(card.layer, 3);
-    card.answer_len = from_hex("000F2E985C8A000104E000001B0301", card.answer);
+    card.answer_len = unhex("000F2E985C8A000104E000001B0301", card.answer);
     expect("FF C2 00 01 04 95 02 02 2B 00", "C003009000 920100 96020000 970F000F2E985C8A000104E000001B0301 9000");
     assert_memory_equal(card.sent, "\x02\x2B", 2);
     assert_int_equal(card.x.protocol, STORAGE_ISO15693);
@@ -1039,7 +1027,7 @@ static void flags_and_bits_reach_the_reader(void **state)
 {
     (void)state;
     expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
-    card.answer_len = from_hex("0400", card.answer);
+    card.answer_len = unhex("0400", card.answer);
     card.rx_bits = 4;
     expect("FF C2 00 01 0A 90 02 00 03 91 01 07 95 01 52 00", "C003009000 920104 96020000 97020400 9000");
     assert_int_equal(card.x.tx_bits, 7);
@@ -1057,7 +1045,7 @@ static void a_frame_that_is_received_goes_out_once(void **state)
     (void)state;
     expect("FF C2 00 01 06 93 02 30 04 94 00 00", "C003016985 9000");
     expect("FF C2 00 00 02 81 00 00", "C003009000 9000");
-    card.answer_len = from_hex("0400", card.answer);
+    card.answer_len = unhex("0400", card.answer);
     expect("FF C2 00 01 06 93 02 30 04 94 00 00", "C003009000 920100 96020000 97020400 9000");
     assert_memory_equal(card.sent, "\x30\x04", 2);
     assert_true(card.x.answer);
@@ -1206,7 +1194,7 @@ static void a_switch_selects(void **state)
 static void a_frame_in_an_envelope_needs_no_session(void **state)
 {
     (void)state;
-    card.answer_len = from_hex("AABB", card.answer);
+    card.answer_len = unhex("AABB", card.answer);
     expect("FF FE 01 05 02 30 04 00", "AABB 9000");
     assert_int_equal(card.x.protocol, STORAGE_ISO14443A);
     assert_int_equal(card.x.timeout_us, 27200);

@@ -31,6 +31,7 @@
 
 #include "card/apdu.h"
 #include "card/t1.h"
+#include "unhex.h"
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -84,25 +85,6 @@ static size_t make_block(enum edc edc, unsigned pcb, const uint8_t *inf, size_t 
         memmove(out + 3, inf, n);
     put_edc(edc, out, 3 + n);
     return 3 + n + edc_size(edc);
-}
-
-static size_t unhex(const char *text, uint8_t *out)
-{
-    size_t n = 0;
-
-    while (*text != '\0') {
-        unsigned v;
-
-        if (*text == ' ') {
-            text++;
-            continue;
-        }
-        if (sscanf(text, "%2x", &v) != 1)
-            fail_msg("bad hex in a script: %s", text);
-        out[n++] = (uint8_t)v;
-        text += 2;
-    }
-    return n;
 }
 
 /* The PCB of a block in the notation above; *rest is where its INF begins. */

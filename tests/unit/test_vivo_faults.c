@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "reader/device.h"
+#include "unhex.h"
 #include "vivo_rig.h"
 #include "vivopay/storage.h"
 
@@ -51,16 +52,6 @@ static uint8_t out[300];
 static size_t len;
 static struct atr atr;
 static int protocol;
-
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t n = 0;
-    unsigned byte;
-
-    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-        to[n++] = (uint8_t)byte;
-    return n;
-}
 
 /* ---- what the reader has in its field --------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "reader/device.h"
+#include "unhex.h"
 #include "vivo_rig.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -23,18 +24,6 @@ static int setup(void **state)
     (void)state;
     rig_reset();
     return 0;
-}
-
-static size_t unhex(const char *hex, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (; hex[0] && hex[1]; hex += 2) {
-        unsigned hi = (unsigned)(hex[0] <= '9' ? hex[0] - '0' : hex[0] - 'A' + 10);
-        unsigned lo = (unsigned)(hex[1] <= '9' ? hex[1] - '0' : hex[1] - 'A' + 10);
-        out[n++] = (uint8_t)(hi << 4 | lo);
-    }
-    return n;
 }
 
 /* ---- poll answers

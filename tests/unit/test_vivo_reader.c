@@ -14,6 +14,7 @@
 
 #include "base/checksum.h"
 #include "stub_log.h"
+#include "unhex.h"
 #include "vivo_rig.h"
 
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
@@ -54,16 +55,6 @@ static void lay(unsigned command, unsigned sub, unsigned status, const char *hex
         said = laid = 0;
     assert_true(laid < LINES);
     script[laid++] = (struct line){command, sub, status, hex};
-}
-
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t n = 0;
-    unsigned byte;
-
-    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-        to[n++] = (uint8_t)byte;
-    return n;
 }
 
 static deadline_t soon(void)

@@ -14,6 +14,7 @@
 
 #include "reader/device.h"
 #include "stub_log.h"
+#include "unhex.h"
 #include "vivo_rig.h"
 #include "vivopay/storage.h"
 
@@ -50,16 +51,6 @@ static void lay(unsigned sub, unsigned status, const char *hex)
         said = laid = 0;
     assert_true(laid < LINES);
     script[laid++] = (struct line){sub, status, hex};
-}
-
-static size_t unhex(const char *hex, uint8_t *to)
-{
-    size_t n = 0;
-    unsigned byte;
-
-    for (; sscanf(hex, "%2x", &byte) == 1; hex += 2)
-        to[n++] = (uint8_t)byte;
-    return n;
 }
 
 static deadline_t soon(void)

@@ -10,6 +10,7 @@
 #include "base/checksum.h"
 #include "reader/device.h"
 #include "transport/serial.h"
+#include "unhex.h"
 
 enum { CHUNKS = 64, FRAME = 1600 };
 
@@ -70,20 +71,6 @@ void device_input(void *device)
 
 /* ---- what the reader says ------------------------------------------------------------------------------------------
  */
-
-static size_t unhex(const char *hex, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (const char *p = hex; *p; p++) {
-        char pair[3] = {p[0], p[0] ? p[1] : '\0', '\0'};
-        if (*p == ' ')
-            continue;
-        out[n++] = (uint8_t)strtoul(pair, NULL, 16);
-        p++;
-    }
-    return n;
-}
 
 static void put(const uint8_t *bytes, size_t n, unsigned timeouts)
 {
