@@ -50,6 +50,7 @@ static const struct {
     {CALL_PROTOCOL, R_NO_CARD, IFD_ICC_NOT_PRESENT},
 
     {CALL_TRANSMIT, R_NO_CARD, IFD_ICC_NOT_PRESENT}, /* SCARD_E_NO_SMARTCARD, and the slot is empty at once */
+    {CALL_TRANSMIT, R_GONE, IFD_ICC_NOT_PRESENT},    /* the same, once IFD_NO_SUCH_DEVICE was said or pcscd knows */
     {CALL_TRANSMIT, R_TIMEOUT, IFD_RESPONSE_TIMEOUT},
     {CALL_TRANSMIT, R_SPACE, IFD_ERROR_INSUFFICIENT_BUFFER},
     {CALL_TRANSMIT, R_PROTOCOL, IFD_PROTOCOL_NOT_SUPPORTED},
@@ -70,8 +71,8 @@ RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told)
 {
     if (r == R_SUCCESS)
         return call == CALL_PRESENCE ? IFD_ICC_PRESENT : IFD_SUCCESS;
-    if (r == R_GONE && call != CALL_PRESENCE)
-        return gone_told ? failure[call] : IFD_NO_SUCH_DEVICE;
+    if (r == R_GONE && call != CALL_PRESENCE && !gone_told)
+        return IFD_NO_SUCH_DEVICE;
     for (size_t i = 0; i < sizeof exceptions / sizeof exceptions[0]; i++) {
         if (exceptions[i].call == call && exceptions[i].result == r)
             return exceptions[i].code;

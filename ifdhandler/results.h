@@ -24,7 +24,7 @@ enum ifd_call {
 };
 
 /* gone_told: this call site has met R_GONE before. pcscd sends itself a signal and sleeps a second each time it hears
- * IFD_NO_SUCH_DEVICE, so it is said once, and "no card" or a failure from then on. */
+ * IFD_NO_SUCH_DEVICE, so it is said once, and from then on "no card" for an APDU and a failure for all else. */
 RESPONSECODE ifd_code(enum result r, enum ifd_call call, bool gone_told);
 
 #endif

@@ -13,19 +13,24 @@ that. They do it while the other one is in no call: pcscd 1.9.9 changes what it 
 and a call at the same moment can fail with SCARD_E_PROTO_MISMATCH without ever reaching a driver. Nor is the other one
 in a call between a command to a T=0 card and its GET RESPONSE; a transaction would do, but who meets one waits 100 ms.
 
+Each client is a process. Several in the threads of one process can crash it: libpcsclite 1.9.9 frees what it knows of a
+connection (SCardDisconnect) without the lock under which other threads look through all connections (SCardTransmit).
+
 The run is cut into ten parts. Between two of them all clients have gone; pcscd then has as many descriptors and threads
 as after the first part, and no more memory than MEMORY_KB above it: 256 kB in 18 000 APDUs is 15 bytes each, in 180 000
 one and a half. MALLOC_ARENA_MAX keeps all threads in one heap, for with several its size depends on which thread met
 which.
 """
+import fcntl
+import multiprocessing
 import os
 import random
-import threading
+import tempfile
 import time
 
 import rig
 import winscard
-from rig import Background, Rig, case, same
+from rig import Rig, case, same
 from winscard import RESET, SCARD_W_RESET_CARD, LEAVE, Failed
 
 APDUS = int(os.environ.get("SOAK_APDUS", "20000"))
@@ -42,22 +47,27 @@ OK = b"\x90\x00"
 
 
 class Gate:
-    """Any number inside, or one alone; who wants to be alone goes first."""
+    """Any number of clients inside, or one alone; who wants to be alone goes first. A process enters through a door, and
+    keeps it until it is inside."""
 
-    def __init__(self):
-        self.changed, self.inside, self.wanted, self.alone = threading.Condition(), 0, 0, False
+    def __init__(self, path):
+        self.door, self.room = open(path + ".door", "w"), open(path + ".room", "w")
 
     def enter(self, alone=False):
-        with self.changed:
-            self.wanted += alone
-            self.changed.wait_for(lambda: not self.alone and not (self.inside if alone else self.wanted))
-            self.wanted -= alone
-            self.inside, self.alone = self.inside + 1, alone
+        fcntl.flock(self.door, fcntl.LOCK_EX)
+        fcntl.flock(self.room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(self.door, fcntl.LOCK_UN)
 
     def leave(self):
-        with self.changed:
-            self.inside, self.alone = self.inside - 1, False
-            self.changed.notify_all()
+        fcntl.flock(self.room, fcntl.LOCK_UN)
+
+
+class Outcome:
+    """What one client did in one part of the run."""
+
+    def __init__(self):
+        self.sent = self.resets = 0
+        self.numbers, self.lost, self.wrong = [], [], []
 
 
 class Slot:
@@ -67,7 +77,12 @@ class Slot:
         self.sent = self.resets = 0
         self.numbers = [[] for _ in range(CLIENTS)]
         self.lost, self.wrong = [], []
-        self.lock, self.gate = threading.Lock(), Gate()
+
+    def add(self, number, outcome):
+        self.sent, self.resets = self.sent + outcome.sent, self.resets + outcome.resets
+        self.numbers[number] += outcome.numbers
+        self.lost += outcome.lost
+        self.wrong += outcome.wrong
 
 
 def slots():
@@ -79,28 +94,31 @@ def slots():
             Slot("HID, contact, T=0", "(H1)", "01", 3, "icc_executions", t0=True)]
 
 
-class Client:
+class Client(Outcome):
     """One of a slot's clients, for one part of the run: sessions of some commands each, until its share is done."""
 
-    def __init__(self, slot, number, share, seed):
-        self.slot, self.number, self.share = slot, number, share
-        self.dice = random.Random(seed)
+    def __init__(self, slot, share, seed):
+        super().__init__()
+        self.slot, self.share, self.dice = slot, share, random.Random(seed)
 
-    def run(self):
+    def run(self, pipe):
+        """In a process of its own; tells what came of it."""
+        self.gate = Gate(self.slot.gate)
         with winscard.Context() as pc:
-            while self.share > 0:
+            while self.sent < self.share:
                 card = self.call(pc.connect, self.slot.name)
-                for _ in range(min(self.share, self.dice.randint(1, 60))):
+                for _ in range(min(self.share - self.sent, self.dice.randint(1, 60))):
                     self.one(card)
                 reset = self.dice.random() < 0.05
                 self.call(card.disconnect, RESET if reset else LEAVE, alone=reset)
+        pipe.send({name: getattr(self, name) for name in vars(Outcome())})
 
     def call(self, function, *args, alone=False):
-        self.slot.gate.enter(alone)
+        self.gate.enter(alone)
         try:
             return function(*args)
         finally:
-            self.slot.gate.leave()
+            self.gate.leave()
 
     def one(self, card):
         """One exchange, of one APDU or, to fetch the answer of a T=0 card, of two."""
@@ -126,7 +144,7 @@ class Client:
             try:
                 answer += self.transmit(card, apdu)
             except Failed as e:
-                self.slot.lost.append("%s after %d bytes" % (e, len(answer)))
+                self.lost.append("%s after %d bytes" % (e, len(answer)))
                 return None
         return answer
 
@@ -137,29 +155,24 @@ class Client:
                 answer = card.transmit(apdu)
             except Failed as e:
                 if e.code == SCARD_W_RESET_CARD:
-                    self.slot.resets += 1
+                    self.resets += 1
                     card.reconnect()
                     continue
-                self.sent()
+                self.sent += 1
                 raise
-            self.sent()
+            self.sent += 1
             return answer
-
-    def sent(self):
-        self.share -= 1
-        with self.slot.lock:
-            self.slot.sent += 1
 
     def judge(self, answer, expected):
         if answer is None:
             return
         if expected is not None:
             if answer != expected:
-                self.slot.wrong.append("%s, and not %s" % (winscard.hexa(answer[:40]), winscard.hexa(expected[:40])))
+                self.wrong.append("%s, and not %s" % (winscard.hexa(answer[:40]), winscard.hexa(expected[:40])))
         elif len(answer) != 6 or answer[4:] != OK:
-            self.slot.wrong.append("%s as a number" % winscard.hexa(answer[:40]))
+            self.wrong.append("%s as a number" % winscard.hexa(answer[:40]))
         else:
-            self.slot.numbers[self.number].append(int.from_bytes(answer[:4], "big"))
+            self.numbers.append(int.from_bytes(answer[:4], "big"))
 
 
 def echo(data):
@@ -208,12 +221,27 @@ def rested(pid, level, seconds=20):
     return now
 
 
-def part(r, slots_, number):
-    share = APDUS // (PARTS * len(slots_) * CLIENTS)
-    clients = [Client(s, c, share, "%d %s %d" % (number, s.what, c)) for s in slots_ for c in range(CLIENTS)]
-    running = [Background(c.run) for c in clients]
-    for b in running:
-        b.result(30 + APDUS // EXPECTED_PER_SECOND)
+def part(slots_, number):
+    share, fork, running = APDUS // (PARTS * len(slots_) * CLIENTS), multiprocessing.get_context("fork"), []
+    end = time.monotonic() + 30 + APDUS // EXPECTED_PER_SECOND
+    for s in slots_:
+        for c in range(CLIENTS):
+            here, there = fork.Pipe(duplex=False)
+            client = Client(s, share, "%d %s %d" % (number, s.what, c))
+            process = fork.Process(target=client.run, args=(there,), daemon=True)
+            process.start()
+            there.close()
+            running.append((s, c, process, here))
+    for s, c, process, here in running:
+        assert here.poll(max(0, end - time.monotonic())), "client %d of %s does not end" % (c, s.what)
+        try:
+            outcome = Outcome()
+            vars(outcome).update(here.recv())
+        except EOFError:
+            process.join()
+            raise AssertionError("client %d of %s failed, exit code %s" % (c, s.what, process.exitcode)) from None
+        s.add(c, outcome)
+        process.join()
 
 
 def tell(slots_, levels, seconds):
@@ -250,12 +278,14 @@ def find(r, all_):
       seconds=120 + APDUS // EXPECTED_PER_SECOND)
 def soak():
     all_, levels = slots(), []
-    with bed() as r:
+    with bed() as r, tempfile.TemporaryDirectory() as gates:
         find(r, all_)
+        for number, s in enumerate(all_):
+            s.gate = os.path.join(gates, str(number))
         idle = look(r.pid())[:2]
         begin = time.monotonic()
         for n in range(PARTS):
-            part(r, all_, n)
+            part(all_, n)
             levels.append(rested(r.pid(), idle))
         seconds = time.monotonic() - begin
         for s in all_:

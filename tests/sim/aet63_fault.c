@@ -4,6 +4,7 @@
  *
  *   at=INS|any  which instruction (hex; any by default)     times=N  how often (1 by default; 0: for ever)
  *   skip=N      let N matching commands pass first          k=N      the same counted from 1: skip = N - 1
+ *   reset       a reset of the port disarms it
  *
  * A command takes the first armed fault that fits it, so that faults armed one after the other act one after the
  * other. Kinds:
@@ -214,6 +215,8 @@ static bool parse_word(char *word, struct request *q)
         q->f.after = true;
     else if (strcmp(word, "out") == 0)
         q->f.out = true;
+    else if (strcmp(word, "reset") == 0)
+        q->f.reset = true;
     else
         return strcmp(word, "before") == 0 || strcmp(word, "form") == 0 || strcmp(word, "in") == 0;
     return true;
@@ -285,6 +288,17 @@ struct aet63m_fault aet63m_fault_take(struct sim_model *m, uint8_t ins)
         return taken;
     }
     return none;
+}
+
+void aet63m_fault_reset(struct sim_model *m)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < m->n_faults; i++) {
+        if (!m->faults[i].reset)
+            m->faults[kept++] = m->faults[i];
+    }
+    m->n_faults = kept;
 }
 
 /* ---- damage ----------------------------------------------------------------------------------------------- */

@@ -706,6 +706,8 @@ static void forget(struct sim_model *m)
 static void power(struct sim_model *m, bool on)
 {
     forget(m);
+    if (on)
+        aet63m_fault_reset(m);
     m->on = on;
     if (!on || m->opt.restart == RESTART_NONE)
         return;

@@ -147,6 +147,7 @@ struct aet63m_fault {
     bool after;     /* event: after the answer */
     bool out;       /* stall: the command's transfer, not the answer's */
     bool back;      /* remove: the card is in again when the answer comes */
+    bool reset;     /* a reset of the port disarms it */
     uint8_t bit;    /* flip */
     unsigned event; /* event: code */
     unsigned skip;
@@ -255,6 +256,8 @@ bool aet63m_parse_atr(const uint8_t *atr, size_t n, struct aet63m_atr *out);
 
 /* "KIND[=V] [word|key=value]…" */
 bool aet63m_fault_arm(struct sim_model *m, const char *args, FILE *reply);
+/* The port was reset. */
+void aet63m_fault_reset(struct sim_model *m);
 /* Takes the fault for this instruction, if one is due. */
 struct aet63m_fault aet63m_fault_take(struct sim_model *m, uint8_t ins);
 /* Damages the answer: the raw message is m->cmd's answer to be framed into m->wire. */

@@ -53,7 +53,7 @@ static void a_reader_that_is_gone_is_said_once(void **state)
     /* Nor a removal: results.c says what pcscd would make of it. */
     assert_int_equal(ifd_code(R_GONE, CALL_PRESENCE, false), IFD_COMMUNICATION_ERROR);
     assert_int_equal(ifd_code(R_GONE, CALL_PRESENCE, true), IFD_COMMUNICATION_ERROR);
-    assert_int_equal(ifd_code(R_GONE, CALL_TRANSMIT, true), IFD_COMMUNICATION_ERROR);
+    assert_int_equal(ifd_code(R_GONE, CALL_TRANSMIT, true), IFD_ICC_NOT_PRESENT);
     assert_int_equal(ifd_code(R_GONE, CALL_CONTROL, true), IFD_COMMUNICATION_ERROR);
 }
 
