@@ -126,19 +126,22 @@ static void a_missing_reader_is_said_once_by_a_call(void **state)
     assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR); /* see results.c */
     assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_NO_SUCH_DEVICE);
     n = sizeof response;
-    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_COMMUNICATION_ERROR);
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_ICC_NOT_PRESENT);
     assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR);
 }
 
 static void a_removal_by_pcscd_makes_the_rest_quiet(void **state)
 {
-    UCHAR one = 1;
+    SCARD_IO_HEADER pci = {0};
+    UCHAR one = 1, apdu[] = {0, 0xA4, 0, 0}, response[2];
+    DWORD n = sizeof response;
 
     (void)state;
     assert_int_equal(IFDHSetCapabilities(LUN, TAG_IFD_DEVICE_REMOVED, 1, &one), IFD_SUCCESS);
     assert_int_equal(fake.removed, 1);
-    fake.presence.result = R_GONE;
+    fake.presence.result = fake.transmit.result = R_GONE;
     assert_int_equal(IFDHICCPresence(LUN), IFD_COMMUNICATION_ERROR);
+    assert_int_equal(IFDHTransmitToICC(LUN, pci, apdu, sizeof apdu, response, &n, &pci), IFD_ICC_NOT_PRESENT);
 }
 
 /* The card was swapped and powered up while the command of a connection to the old one waited for pcscd's mutex. */
