@@ -18,10 +18,12 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 build = sys.argv[1]
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/../e2e")
+import picture  # noqa: E402
 import winscard  # noqa: E402
 
 AET63, VIVOPAY = "ACS AET63 BioTRUSTKey ", "ID TECH ViVOpay VP3300 (630Z000001) "
@@ -29,6 +31,8 @@ DOOR, DESK = "At the door", "At the desk"
 BY_NAME = "/dev/ifd-purse/1209-0001-SIM1"  # the adapter, by its serial number
 GET_8, EIGHT = "00 84 00 00 08", bytes.fromhex("11 22 33 44 55 66 77 88 90 00")
 PATIENCE = 30  # seconds of the guest's own clock; nothing here is a time that is measured
+CASE_SECONDS = 150  # a case that takes longer stands still, and there is a picture of it (picture.py)
+HEARTBEAT = 10  # what is silent for much longer does not run at all (attend)
 LOG = "/run/pcscd.log"
 READERS = ("aet63:card=echo-t0,unplugged", "neo:link=hid,unplugged", "neo:tty=ttyACM0,serial=DOOR,unplugged",
            "neo:tty=ttyS2,serial=DESK")
@@ -380,13 +384,23 @@ def tell_failure(name, error):
     print("FAIL %s: %s" % (name, " ".join(str(error).split())[:400]), flush=True)
 
 
+def beat():
+    while True:
+        time.sleep(HEARTBEAT)
+        os.write(1, ("  (%s s)\n" % up()).encode())  # (in no line of print's)
+
+
 def main():
     print("  (%s s after power on)" % up(), flush=True)
+    threading.Thread(target=beat, daemon=True).start()
+    picture.Watch.readers, picture.Watch.logs = len(READERS), (LOG,)
     name = "udev and the simulated readers start"
     try:
-        prepare()
+        with picture.Watch(name, CASE_SECONDS):
+            prepare()
         for name, function in cases:
-            function()
+            with picture.Watch(name, CASE_SECONDS):
+                function()
             print("PASS %s\n  (%s s)" % (name, up()), flush=True)
     except Exception as e:
         tell_failure(name, e if isinstance(e, AssertionError) else repr(e))

@@ -13,7 +13,9 @@ tests_kernel_purse_sim_vhci_SOURCES = \
 tests_kernel_purse_sim_vhci_LDADD = libsim.a $(UMOCKDEV_LIBS)
 endif
 EXTRA_DIST += \
+	tests/kernel/attend \
 	tests/kernel/boot \
 	tests/kernel/get-kernel \
 	tests/kernel/guest.py \
-	tests/kernel/kernel.sh
+	tests/kernel/kernel.sh \
+	tests/kernel/picture.py

@@ -28,7 +28,7 @@ make -C "$build" install DESTDIR="$work/package" installed_dirs=: >"$work/log" 2
 if [ -d "$work/package/lib" ] && [ -L /lib ]; then # a directory would hide the link
     mkdir -p "$work/package/usr" && cp -a "$work/package/lib" "$work/package/usr/" && rm -r "$work/package/lib"
 fi
-timeout 540 "$top/tests/kernel/boot" "$kernel" "$work" "$work/package" \
-    "/usr/bin/python3 -B $top/tests/kernel/guest.py $build" 2>&1 | tr -d '\r' | tee "$work/out"
+"$top/tests/kernel/attend" "$work" "$top/tests/kernel/boot" "$kernel" "$work" "$work/package" \
+    "/usr/bin/python3 -B $top/tests/kernel/guest.py $build" | tee "$work/out"
 grep -qx END "$work/out" || echo "FAIL $what: the guest ended before its cases did"
 ! grep -q '^FAIL' "$work/out"
