@@ -57,7 +57,7 @@ uint16_t crc16_ccitt_more(uint16_t before, const uint8_t *p, size_t n)
     unsigned crc = before;
 
     for (size_t i = 0; i < n; i++)
-        crc = (crc << 8 & 0xFFFF) ^ crc_left[crc >> 8 ^ p[i]];
+        crc = crc << 8 ^ crc_left[(crc >> 8 & 0xFF) ^ p[i]]; /* what stands above the sixteen bits does not matter */
     return (uint16_t)crc;
 }
 

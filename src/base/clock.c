@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Time on CLOCK_MONOTONIC. A deadline is a plain number, so comparing and passing it costs nothing; the only arithmetic
- * that could overflow is done here, once, and saturates.
+ * Time on CLOCK_MONOTONIC. A deadline is a plain number, so comparing and passing it costs nothing; arithmetic that could
+ * overflow saturates.
  */
 #include "base/clock.h"
 
@@ -12,7 +12,7 @@
  * and the difference is rounded to a step far above what is left of that error: equal sleeps give equal numbers. */
 int64_t clock_suspended(void)
 {
-    const int64_t step = 10 * (int64_t)CLOCK_NS_PER_MS, narrow = CLOCK_NS_PER_MS / 20;
+    const int64_t narrow = CLOCK_NS_PER_MS / 20;
     int64_t best = 0, width = INT64_MAX;
 
     for (int i = 0; i < 8 && width > narrow; i++) {
@@ -25,15 +25,15 @@ int64_t clock_suspended(void)
             best = boot - (before + width / 2);
         }
     }
-    return best <= 0 ? 0 : (best + step / 2) / step * step;
+    return best <= 0 ? 0 : (best + CLOCK_SUSPEND_STEP / 2) / CLOCK_SUSPEND_STEP * CLOCK_SUSPEND_STEP;
 }
 
-deadline_t deadline_in(unsigned ms)
+/* The difference of the two clocks read one after the other is what it is, or more if the thread was held up between. */
+bool clock_may_have_suspended(int64_t known)
 {
-    int64_t now = clock_now();
-    int64_t span = (int64_t)ms * CLOCK_NS_PER_MS; /* at most 2^32 ms: far from overflow */
+    int64_t before = clock_now();
 
-    return now >= DEADLINE_NEVER - span ? DEADLINE_NEVER - 1 : now + span;
+    return clock_read(CLOCK_BOOTTIME) - before >= known + CLOCK_SUSPEND_STEP / 2;
 }
 
 int deadline_left_ms(deadline_t d)
@@ -51,17 +51,3 @@ int deadline_left_ms(deadline_t d)
     return left > INT_MAX ? INT_MAX : (int)left;
 }
 
-struct timespec deadline_timespec(deadline_t d)
-{
-    /* The latest second that every time_t holds; on a 64-bit time_t it is as good as never too (the year 2038 counted
-     * from the machine's start). */
-    const int64_t last = INT32_MAX;
-    int64_t s = d / CLOCK_NS_PER_S;
-    struct timespec t = {0};
-
-    if (d <= 0)
-        return t;
-    t.tv_sec = (time_t)(s > last ? last : s);
-    t.tv_nsec = (long)(d % CLOCK_NS_PER_S);
-    return t;
-}

@@ -14,7 +14,11 @@ typedef int64_t deadline_t; /* nanoseconds of CLOCK_MONOTONIC */
 
 #define DEADLINE_NEVER INT64_MAX
 
-enum { CLOCK_NS_PER_MS = 1000000, CLOCK_NS_PER_S = 1000000000 };
+enum {
+    CLOCK_NS_PER_MS = 1000000,
+    CLOCK_NS_PER_S = 1000000000,
+    CLOCK_SUSPEND_STEP = 10 * CLOCK_NS_PER_MS /* what clock_suspended() counts in */
+};
 
 /* The short ones stand here, in the header: each of them is asked a dozen times in an exchange. */
 
@@ -37,8 +41,17 @@ static inline int64_t clock_now(void)
  * only by a suspend: a line that was open across a growth must be synchronised again. */
 int64_t clock_suspended(void);
 
+/* Can clock_suspended() have grown beyond `known`, an earlier answer of it? Quicker than to ask it. */
+bool clock_may_have_suspended(int64_t known);
+
 /* The point ms milliseconds from now; 0 is now. */
-deadline_t deadline_in(unsigned ms);
+static inline deadline_t deadline_in(unsigned ms)
+{
+    int64_t now = clock_now();
+    int64_t span = (int64_t)ms * CLOCK_NS_PER_MS; /* at most 2^32 ms: far from overflow */
+
+    return now >= DEADLINE_NEVER - span ? DEADLINE_NEVER - 1 : now + span;
+}
 
 /* The earlier of two. */
 static inline deadline_t deadline_min(deadline_t a, deadline_t b)
@@ -55,6 +68,15 @@ static inline bool deadline_passed(deadline_t d)
 int deadline_left_ms(deadline_t d);
 
 /* The same point as a timespec for pthread_cond_timedwait on a CLOCK_MONOTONIC condition variable. */
-struct timespec deadline_timespec(deadline_t d);
+static inline struct timespec deadline_timespec(deadline_t d)
+{
+    /* The latest second that every time_t holds; on a 64-bit time_t it is as good as never too (the year 2038 counted
+     * from the machine's start). */
+    const int64_t last = INT32_MAX;
+    int64_t s = d / CLOCK_NS_PER_S;
+
+    return d <= 0 ? (struct timespec){0}
+                  : (struct timespec){.tv_sec = (time_t)(s > last ? last : s), .tv_nsec = (long)(d % CLOCK_NS_PER_S)};
+}
 
 #endif

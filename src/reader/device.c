@@ -211,15 +211,13 @@ void device_cancel(struct device *d)
  * device is ours, for the family's state may change at any time that it is not. */
 static enum result finish(struct device *d, enum result r)
 {
-    size_t sizes[READER_SLOTS_MAX];
+    const struct reader *reader = d->reader;
 
     if (r == R_GONE)
         mark_gone(d);
-    for (unsigned i = 0; i < d->reader->slot_count; i++)
-        sizes[i] = d->reader->ops->max_apdu_data(d->reader, i);
     pthread_mutex_lock(&d->mutex);
-    for (unsigned i = 0; i < d->reader->slot_count; i++)
-        d->slots[i].max_apdu_data = sizes[i];
+    for (unsigned i = 0; i < reader->slot_count; i++)
+        d->slots[i].max_apdu_data = reader->ops->max_apdu_data(reader, i);
     release_locked(d);
     if (r == R_CANCELLED && d->gone)
         r = R_GONE;
@@ -510,15 +508,13 @@ static enum result usable_locked(const struct slot *s, bool need_power)
     return presence_usable(&s->presence) && (s->powered || !need_power) ? R_SUCCESS : R_NO_CARD;
 }
 
-/* Acquires the device for such a call. */
-static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t until)
+/* Acquires the device for such a call. With the mutex held, but for the wait. */
+static enum result acquire_for_card_locked(struct slot *s, bool need_power, deadline_t until)
 {
     struct device *d = s->device;
-    enum result r;
-
-    pthread_mutex_lock(&d->mutex);
     bool wait = d->busy;
-    r = usable_locked(s, need_power);
+    enum result r = usable_locked(s, need_power);
+
     if (r == R_SUCCESS)
         r = acquire_locked(d, until);
     if (r == R_SUCCESS && wait) {
@@ -526,7 +522,16 @@ static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t 
         if (r != R_SUCCESS)
             release_locked(d);
     }
-    pthread_mutex_unlock(&d->mutex);
+    return r;
+}
+
+static enum result acquire_for_card(struct slot *s, bool need_power, deadline_t until)
+{
+    enum result r;
+
+    pthread_mutex_lock(&s->device->mutex);
+    r = acquire_for_card_locked(s, need_power, until);
+    pthread_mutex_unlock(&s->device->mutex);
     return r == R_NO_CARD ? slot_refuse(s) : r;
 }
 
@@ -613,14 +618,14 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
     *len = 0;
     if (n == 0)
         return R_INVALID;
-    r = acquire_for_card(s, true, until);
-    if (r != R_SUCCESS)
-        return r;
     pthread_mutex_lock(&d->mutex);
+    r = acquire_for_card_locked(s, true, until);
     bool other = protocol != s->protocol;
     bool late = !s->protocol_set;
-    s->in_session |= !late;
+    s->in_session |= r == R_SUCCESS && !late;
     pthread_mutex_unlock(&d->mutex);
+    if (r != R_SUCCESS)
+        return r == R_NO_CARD ? slot_refuse(s) : r;
     if (late) {
         log_fault(&d->log, "a command came that was meant for the card before it was reset or swapped: not sent");
         return finish(d, R_NOT_NOW);

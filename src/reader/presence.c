@@ -56,12 +56,10 @@ static bool poller_knows_absent(const struct presence *p)
 {
     const struct presence_told *t;
 
-    if (p->poller == 0 || !p->told_known || p->told_mixed)
+    if (p->poller == 0 || !p->told_known || p->told_mixed || p->told_present)
         return false;
     t = look_up(p, p->poller);
-    if (t && t->any)
-        return t->absent && !t->present && !p->told_present;
-    return !p->told_present;
+    return !t || !t->present;
 }
 
 bool presence_usable(const struct presence *p)

@@ -81,7 +81,7 @@ struct reader_ops {
                             size_t *len, deadline_t until);
 
     /* Largest data field of an APDU through this slot as it stands: what Part 10's dwMaxAPDUDataSize says; 0: short
-     * APDUs only. No I/O. */
+     * APDUs only. No I/O, and no call back: the device's mutex is held. */
     size_t (*max_apdu_data)(const struct reader *r, unsigned slot);
 
     /* Judges a raw reader command (pseudo-apdu.md §5; vendor prefix already off). No I/O, no device needed. */

@@ -429,9 +429,9 @@ enum result vivo_exchange(struct vivo *v, const struct vivo_request *q, struct v
 
 void vivo_check_suspend(struct vivo *v)
 {
-    int64_t now = clock_suspended();
+    int64_t now;
 
-    if (now <= v->suspended)
+    if (!clock_may_have_suspended(v->suspended) || (now = clock_suspended()) <= v->suspended)
         return;
     v->suspended = now;
     if (!v->line)
