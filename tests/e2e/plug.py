@@ -3,11 +3,10 @@
 import os
 import re
 import threading
-import time
 
 import rig
 import winscard
-from rig import READER, Background, Rig, case, fails, h, same
+from rig import READER, Background, Rig, at_most, case, descriptors, fails, h, nothing_more, same, settled
 from winscard import (SCARD_E_INVALID_VALUE, SCARD_E_NO_SMARTCARD, SCARD_E_READER_UNAVAILABLE,
                       SCARD_E_UNKNOWN_READER, SCARD_W_REMOVED_CARD, SHARE_DIRECT, T0, T1, Failed)
 
@@ -78,33 +77,10 @@ def replug():
             works(r, names[0])
 
 
-def descriptors(pid):
-    """What pcscd has open, without the numbers that differ from one to the next."""
-    names = []
-    for fd in os.listdir("/proc/%d/fd" % pid):
-        try:
-            names.append(re.sub(r"\d+", "N", os.readlink("/proc/%d/fd/%s" % (pid, fd))))
-        except OSError:
-            pass
-    return sorted(names)
-
-
 def memory(pid):
     with open("/proc/%d/status" % pid) as f:
         text = f.read()
     return {k: int(re.search(k + r":\s+(\d+)", text).group(1)) for k in ("RssAnon", "VmData", "Threads")}
-
-
-def settled(check, seconds=10):
-    """The check holds within some seconds; else what it said last."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 FOUR = ["ACS AET63 BioTRUSTKey 0%d 00" % i for i in range(4)]
@@ -139,11 +115,11 @@ def cycles():
                 r.sim("%d plug" % i)
         # The first rounds fill what is kept: arenas of malloc, lists of libusb. A client's socket and thread in pcscd go a
         # moment after the client, so a round may see one more.
-        files = min((level[0] for level in levels[2:8]), key=len)
+        files = min((level[0] for level in levels[2:8]), key=lambda names: names.total())
         threads = min(level[1]["Threads"] for level in levels[2:8])
         r.pc.wait_readers(lambda names: len(names) == 4)
-        settled(lambda: same("open descriptors", descriptors(r.pid()), files))
-        settled(lambda: same("threads", memory(r.pid())["Threads"], threads))
+        settled(lambda: nothing_more(descriptors(r.pid()), files))
+        settled(lambda: at_most("threads", memory(r.pid())["Threads"], threads))
         grown = levels[-1][1]["RssAnon"] - levels[8][1]["RssAnon"]
         # (A sanitizer keeps what was freed for a while.)
         assert grown < 400 or os.environ.get("PRE"), "64 openings and closings have cost %d kB: %s" % (

@@ -13,6 +13,7 @@ A scenario is a file of functions marked @case("name"), run one after the other 
 that returns has passed, provided that pcscd ended well: a crash of the driver at any time, also while it is closed, is a
 failed case. Environment: PRE (libraries to preload into pcscd: a sanitizer's), RUNNER (a program to run pcscd with).
 """
+import collections
 import fnmatch
 import os
 import re
@@ -309,6 +310,39 @@ def same(what, is_, should):
         if isinstance(is_, (bytes, bytearray)):
             is_, should = winscard.hexa(is_), winscard.hexa(should)
         raise AssertionError("%s: %.300s, and not %.300s" % (what, is_, should))
+
+
+def at_most(what, is_, limit):
+    assert is_ <= limit, "%s: %d, and not %d at most" % (what, is_, limit)
+
+
+def settled(check, seconds=10):
+    """The check holds within some seconds; else what it said last."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+def descriptors(pid):
+    """What a process has open, without the numbers that differ from one to the next."""
+    names = collections.Counter()
+    for fd in os.listdir("/proc/%d/fd" % pid):
+        try:
+            names[re.sub(r"\d+", "N", os.readlink("/proc/%d/fd/%s" % (pid, fd)))] += 1
+        except OSError:
+            pass
+    return names
+
+
+def nothing_more(now, before):
+    """No descriptor is open that was not then. (pcscd closes a client's socket a moment after the client has gone, so
+    there may have been one more.)"""
+    assert not now - before, "left open: %s" % dict(now - before)
 
 
 def fails(code, call, *args, **more):

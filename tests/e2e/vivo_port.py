@@ -4,11 +4,10 @@ pulled out at any report; sixteen slots, twins, and devices that are none of our
 import os
 import re
 import threading
-import time
 
 import rig
 import winscard
-from rig import Background, case, fails, h, same
+from rig import Background, at_most, case, descriptors, fails, h, nothing_more, same, settled
 from vivo import ADD, COUNTER, EIGHT, GET_8, ON_SERIAL, PORT, QUICK, SERIAL_NUMBER, Neo
 from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_E_READER_UNAVAILABLE,
                       SCARD_W_REMOVED_CARD, SHARE_DIRECT)
@@ -20,29 +19,6 @@ GONE = (SCARD_E_READER_UNAVAILABLE, SCARD_E_NO_SMARTCARD)
 
 def threads(pid):
     return len(os.listdir("/proc/%d/task" % pid))
-
-
-def descriptors(pid):
-    """What pcscd has open, without the numbers that differ from one to the next."""
-    names = []
-    for fd in os.listdir("/proc/%d/fd" % pid):
-        try:
-            names.append(re.sub(r"\d+", "N", os.readlink("/proc/%d/fd/%s" % (pid, fd))))
-        except OSError:
-            pass
-    return sorted(names)
-
-
-def settled(check, seconds=10):
-    """The check holds within some seconds; else what it said last."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return check()
-        except AssertionError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.02)
 
 
 # ---- a serial port --------------------------------------------------------------------------------------------------
@@ -282,12 +258,12 @@ def cycles():
             for i in range(5):
                 r.sim("%d plug" % i)
                 r.sim("%d fault clear" % i)
-        files = min((level[0] for level in levels[1:6]), key=len)
+        files = min((level[0] for level in levels[1:6]), key=lambda names: names.total())
         tasks = min(level[1] for level in levels[1:6])
         for name in r.pc.wait_readers(lambda names: len(names) == 5):
             r.pc.wait_card(name)
-        settled(lambda: same("open descriptors", descriptors(r.pid()), files))
-        settled(lambda: same("threads", threads(r.pid()), tasks))
+        settled(lambda: nothing_more(descriptors(r.pid()), files))
+        settled(lambda: at_most("threads", threads(r.pid()), tasks))
 
 
 @case("an HID reader that takes its reports by SET_REPORT, and whose kernel driver is in the way")
