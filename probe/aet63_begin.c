@@ -5,6 +5,7 @@
  * is tried; a reader that works in one of those is a reader that can be used today, by one line of configuration.
  */
 #include "probe/aet63_rows.h"
+#include "probe/exchange.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,7 +143,7 @@ static bool begin(struct probe *p)
     if (!a)
         return false;
     a->chosen = -1;
-    a->protocol = -1;
+    a->protocol = a->sam_protocol = -1;
     read_descriptors(p);
     tell_descriptors(p);
     usual = usual_form(a);
@@ -197,7 +198,8 @@ static bool has_card(struct probe *p, enum need need)
     return (a->info.protocols & 1) != 0 || a->protocol == 0;
 }
 
-const struct family aet63_probe = {.begin = begin, .end = end, .has = has_card, .settle = aet63_settle};
+const struct family aet63_probe = {
+    .begin = begin, .end = end, .has = has_card, .settle = aet63_settle, .exchange = aet63_try_exchange};
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
 

@@ -386,6 +386,16 @@ int aet63_card_state(struct probe *p)
     return aet63_stat(p, &h) ? h.data[AET63_C_STAT] : -1;
 }
 
+void aet63_take_atr(struct probe *p, const struct aet63_heard *h)
+{
+    struct aet63_wire *a = p->a;
+
+    a->protocol = h->sw2;
+    a->atr.len = h->n < ATR_MAX ? h->n : ATR_MAX;
+    memcpy(a->atr.bytes, h->data, a->atr.len);
+    a->info_valid = atr_parse(&a->info, a->atr.bytes, a->atr.len) == R_SUCCESS;
+}
+
 bool aet63_power(struct probe *p, uint8_t type, struct aet63_heard *h)
 {
     struct aet63_wire *a = p->a;
@@ -402,10 +412,7 @@ bool aet63_power(struct probe *p, uint8_t type, struct aet63_heard *h)
     a->reset_sw[1] = h->sw2;
     if (!aet63_done(h))
         return false;
-    a->protocol = h->sw2;
-    a->atr.len = h->n < ATR_MAX ? h->n : ATR_MAX;
-    memcpy(a->atr.bytes, h->data, a->atr.len);
-    a->info_valid = atr_parse(&a->info, a->atr.bytes, a->atr.len) == R_SUCCESS;
+    aet63_take_atr(p, h);
     return true;
 }
 

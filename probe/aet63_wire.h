@@ -60,6 +60,7 @@ struct aet63_wire {
     struct atr_info info;
     bool info_valid;
     int protocol; /* that SW2 of the last RESET told; -1: no card runs */
+    int sam_protocol; /* the same of ACTIVATE_SAM */
     uint8_t reset_sw[2];
     bool runs_only_named; /* it ran by a named type after the automatic one had failed */
 
@@ -104,6 +105,8 @@ bool aet63_stat(struct probe *p, struct aet63_heard *h);
 int aet63_card_state(struct probe *p);
 /* POWER_OFF, SELECT_CARD_TYPE, RESET: fills a->atr, info and protocol. False: the card does not run. */
 bool aet63_power(struct probe *p, uint8_t type, struct aet63_heard *h);
+/* Takes the answer to a RESET that was done: fills a->atr, info and protocol. */
+void aet63_take_atr(struct probe *p, const struct aet63_heard *h);
 /* EXCHANGE_APDU in the form that is assumed. True: status 90 00 and a card's status word in the last two bytes. */
 bool aet63_apdu(struct probe *p, const uint8_t *apdu, size_t n, struct aet63_heard *h);
 /* Waits for silence and an answer to GET_ACR_STAT. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "probe/doctor.h"
+#include "probe/exchange.h"
 #include "probe/find.h"
 #include "probe/hostlog.h"
 #include "probe/probe.h"
@@ -32,6 +33,9 @@ enum {
     OPT_KEYS,
     OPT_SAM,
     OPT_ROWS,
+    OPT_EXCHANGES,
+    OPT_NO_EXCHANGES,
+    OPT_EXCHANGE_TABLE,
     OPT_MOVES,
     OPT_LISTEN,
     OPT_PACKETS,
@@ -42,8 +46,9 @@ static const char help[] =
     "usage: ifd-purse-probe [options] [reader ...]\n"
     "       ifd-purse-probe --doctor\n"
     "\n"
-    "Asks a reader whether it is as the driver takes it to be, one row of ASSUMPTIONS.md after the other, and\n"
-    "writes a report for a bug tracker. Nothing in the reader or on a card is changed for good.\n"
+    "Asks a reader whether it is as the driver takes it to be, one row of ASSUMPTIONS.md after the other, and whether\n"
+    "it answers each command as its manual says; writes a report for a bug tracker. Nothing in the reader or on a\n"
+    "card is changed for good.\n"
     "\n"
     "reader              VID:PID, or a serial port with the driver's options (/dev/ttyUSB0:baud=57600).\n"
     "                    Without one: every USB reader, and the ports that reader.conf.d gives to this driver.\n"
@@ -56,7 +61,9 @@ static const char help[] =
     "--moves N           how often a card is asked to be moved in and out (5; 100 for a thorough look)\n"
     "--listen SECONDS    how long a reader that should be silent is listened to (10)\n"
     "--packets N         how many packets are recorded (1000)\n"
-    "--rows A11,A12      only these\n"
+    "--rows A11,A12      only these rows, and no exchanges\n"
+    "--exchanges         only the exchanges that the manuals document; with --rows both\n"
+    "--no-exchanges      only the rows\n"
     "--sam               there is a SAM in the reader\n"
     "--keys              tries the factory key FFFFFFFFFFFF on MIFARE cards; the reader keeps the last key until it\n"
     "                    loses its power\n"
@@ -100,7 +107,8 @@ static bool take_cards(const char *text, unsigned *given)
 
 struct command {
     struct options o;
-    bool doctor, list, table, report_given;
+    bool doctor, list, table, exchange_table, report_given;
+    bool only_exchanges, no_exchanges;
     char report[64];
 };
 
@@ -120,6 +128,9 @@ static const struct option longs[] = {{"doctor", no_argument, NULL, 'd'},
                                       {"keys", no_argument, NULL, OPT_KEYS},
                                       {"sam", no_argument, NULL, OPT_SAM},
                                       {"rows", required_argument, NULL, OPT_ROWS},
+                                      {"exchanges", no_argument, NULL, OPT_EXCHANGES},
+                                      {"no-exchanges", no_argument, NULL, OPT_NO_EXCHANGES},
+                                      {"exchange-table", no_argument, NULL, OPT_EXCHANGE_TABLE},
                                       {"moves", required_argument, NULL, OPT_MOVES},
                                       {"listen", required_argument, NULL, OPT_LISTEN},
                                       {"packets", required_argument, NULL, OPT_PACKETS},
@@ -177,6 +188,9 @@ static bool take_option(struct command *c, int option, const char *value)
     c->doctor = c->doctor || option == 'd';
     c->list = c->list || option == 'l';
     c->table = c->table || option == OPT_TABLE;
+    c->exchange_table = c->exchange_table || option == OPT_EXCHANGE_TABLE;
+    c->only_exchanges = c->only_exchanges || option == OPT_EXCHANGES;
+    c->no_exchanges = c->no_exchanges || option == OPT_NO_EXCHANGES;
     c->o.verbose = c->o.verbose || option == 'v';
     c->o.unmask = c->o.unmask || option == OPT_UNMASK;
     c->o.keys = c->o.keys || option == OPT_KEYS;
@@ -204,6 +218,36 @@ static int print_table(void)
         printf("%s\t%s\t%s\n", vivo_rows[i].id, vivo_rows[i].assumed,
                vivo_rows[i].why_never ? vivo_rows[i].why_never : "");
     return 0;
+}
+
+static void print_exchanges(const char *family, const struct exchange *x, size_t count)
+{
+    char code[8];
+
+    for (size_t i = 0; i < count; i++, x++) {
+        printf("%s\t%s\t%s\t", exchange_code(*family, x->code, code), x->name,
+               x->row ? x->row : x->why_never ? "never" : "sent");
+        for (size_t n = 0; n < x->data.n; n++)
+            printf("%02X", x->data.p[n]);
+        putchar('\n');
+    }
+}
+
+/* The hidden --exchange-table: what a test compares with the commands that a reader got. */
+static int print_exchange_table(void)
+{
+    print_exchanges("a", aet63_exchanges, aet63_exchange_count);
+    print_exchanges("v", vivo_exchanges, vivo_exchange_count);
+    return 0;
+}
+
+/* Rows that are named are run alone, exchanges that are asked for too: without either word everything is. */
+static void choose_what_runs(struct command *c)
+{
+    bool chosen = c->o.only || c->only_exchanges;
+
+    c->o.rows = !chosen || c->o.only;
+    c->o.exchanges = (!chosen || c->only_exchanges) && !c->no_exchanges;
 }
 
 static void name_report(struct command *c)
@@ -241,9 +285,12 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (c.table)
         return print_table();
+    if (c.exchange_table)
+        return print_exchange_table();
     if (c.doctor)
         return optind < argc ? usage(stderr) : doctor_run(c.o.root);
     sigaction(SIGINT, &stop, NULL);
+    choose_what_runs(&c);
     name_report(&c);
     return find_and_probe(&c.o, argv + optind, (size_t)(argc - optind), c.list);
 }

@@ -5,10 +5,11 @@
  *   main.c          options
  *   session.c       one reader: opening it, running the rows in an order that asks for each card once, closing
  *   rows.c          the verdicts
+ *   exchange.c      the documented exchanges: sending them and telling their verdicts (exchange.h)
  *   ask.c           asking the user for a card
  *   report.c        what is printed and what goes into the report
  *   aet63_wire.c    one AET63 command and its answer;  vivo_wire.c  the same for a ViVOpay reader
- *   aet63_*.c       the rows of the AET63;  vivo_*.c  those of a ViVOpay reader
+ *   aet63_*.c       the rows of the AET63, and its documented exchanges;  vivo_*.c  those of a ViVOpay reader
  *
  * A row is one assumption of doc/ASSUMPTIONS.md. The tables have every one of them: what cannot be tried by software
  * says why. A row's function sends what it needs and gives a verdict from the bytes that came back, never from anything
@@ -60,13 +61,16 @@ enum need {
     NEEDS
 };
 
-enum { ROWS_MAX = 64, WHY_MAX = 240, SETTING_MAX = 64, TRACE_MAX = 24576 };
+enum { ROWS_MAX = 64, EXCHANGES_MAX = 128, WHY_MAX = 240, SETTING_MAX = 64, TRACE_MAX = 24576 };
 
 #define NEEDS_BIT(need) (1u << (need))
 
-enum verdict { NOT_TRIED, CONFIRMED, CONTRADICTED };
+/* UNSUPPORTED: of a documented exchange alone. */
+enum verdict { NOT_TRIED, CONFIRMED, CONTRADICTED, UNSUPPORTED, VERDICTS };
 
 struct probe;
+struct exchange;
+struct exchange_heard;
 
 struct row {
     const char *id;      /* "A01" */
@@ -104,6 +108,7 @@ struct options {
     unsigned listen_s;   /* how long silence is listened to */
     unsigned packets;    /* how many are recorded */
     bool unmask, keys, sam, verbose;
+    bool rows, exchanges; /* what is run */
     const char *only;   /* rows to run, "A11,A12"; NULL: all */
     const char *report; /* path; NULL: none */
     const char *root;
@@ -131,6 +136,9 @@ struct probe {
     const struct row *rows;
     size_t row_count, wanted; /* wanted: how many of them the user wants */
     struct outcome outcomes[ROWS_MAX];
+    const struct exchange *exchanges;
+    size_t exchange_count;
+    struct outcome answers[EXCHANGES_MAX]; /* to the exchanges */
     struct outcome *now;   /* of the row that runs */
     char trace[TRACE_MAX]; /* of the row that runs */
     size_t trace_len;
@@ -150,6 +158,7 @@ void confirmed(struct probe *p, const char *fmt, ...) __attribute__((format(prin
 /* setting: the line for ifd-purse.conf, or NULL. */
 void contradicted(struct probe *p, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void not_tried(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void unsupported(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Judges from a T=0 card's answer to SELECT without Le, n >= 2 bytes, whether 61xx and its like come up or the reader sends
  * GET RESPONSE by itself. False: this answer does not tell; *sw is its status word in any case. */
 bool judge_get_response(struct probe *p, const uint8_t *answer, size_t n, unsigned *sw);
@@ -179,6 +188,8 @@ void report_open(struct probe *p);
 void report_line(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void report_and_print(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void report_row(struct probe *p, const struct row *row, const struct outcome *o);
+/* The same for what is no row; on the screen its bytes are shown only if they contradict. */
+void report_outcome(struct probe *p, const char *id, const char *name, const char *verdict, const struct outcome *o);
 void report_end(struct probe *p);
 /* "1234****" unless --unmask. */
 const char *report_serial(const struct probe *p, const char *serial, char out[SEEN_TEXT]);
@@ -209,7 +220,13 @@ void session_stop(int signal);
 bool session_stopped(void);
 /* Takes the line that says what goes on off the screen. */
 void session_clear_progress(void);
-/* Probes one reader from end to end. The number of rows that were contradicted; -1: it could not be opened. */
+/* A word of what goes on, where somebody sits before the screen; the verdict takes its place. */
+void session_show_progress(const char *id, const char *name, enum need need);
+/* Why nothing can be asked of the reader now, or NULL. */
+const char *session_idle_because(const struct probe *p);
+/* Keeps the bytes of a run behind those of the runs before. */
+void session_keep_trace(struct probe *p, struct outcome *o);
+/* Probes one reader from end to end. The number of rows that were contradicted, and of exchanges answered otherwise. */
 int session_run(struct probe *p);
 
 /* What a family brings to session.c. */
@@ -222,6 +239,8 @@ struct family {
     card_test_fn has;
     /* Before each row: nothing of the last one may be under way. */
     void (*settle)(struct probe *p);
+    /* Sends a documented exchange (exchange.h). */
+    void (*exchange)(struct probe *p, const struct exchange *x, struct exchange_heard *heard);
 };
 extern const struct family aet63_probe, vivo_probe;
 

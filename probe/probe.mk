@@ -8,6 +8,7 @@ ifd_purse_probe_CPPFLAGS = $(driver_cppflags) -DPROBE_USBDROPDIR='"$(usbdropdir)
 ifd_purse_probe_SOURCES = \
 	probe/aet63_begin.c \
 	probe/aet63_cards.c \
+	probe/aet63_exchanges.c \
 	probe/aet63_frames.c \
 	probe/aet63_presence.c \
 	probe/aet63_rows.h \
@@ -17,6 +18,7 @@ ifd_purse_probe_SOURCES = \
 	probe/doctor.c probe/doctor.h \
 	probe/doctor_conf.c \
 	probe/doctor_nodes.c \
+	probe/exchange.c probe/exchange.h \
 	probe/find.c probe/find.h \
 	probe/hostlog.c probe/hostlog.h \
 	probe/main.c \
@@ -27,6 +29,7 @@ ifd_purse_probe_SOURCES = \
 	probe/session.c \
 	probe/system.c probe/system.h \
 	probe/vivo_contact.c \
+	probe/vivo_exchanges.c \
 	probe/vivo_field.c \
 	probe/vivo_line.c \
 	probe/vivo_rows.h \

@@ -126,11 +126,11 @@ static size_t count_lines(const char *text)
 
 /* The bytes: all of them go into the report, and to the screen what contradicts, else the last command and its answer.
  */
-static void report_trace(struct probe *p, const struct outcome *o)
+static void report_trace(struct probe *p, const struct outcome *o, bool some)
 {
     char *copy = o->trace ? strdup(o->trace) : NULL, *save = NULL;
     size_t left = count_lines(copy);
-    bool all = o->verdict == CONTRADICTED || p->o->verbose, some = o->verdict == CONFIRMED;
+    bool all = o->verdict == CONTRADICTED || p->o->verbose;
 
     for (char *line = copy ? strtok_r(copy, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save)) {
         report_line(p, "    %s", line);
@@ -147,11 +147,18 @@ void report_row(struct probe *p, const struct row *row, const struct outcome *o)
     report_line(p, "\n%s %s\n  %s: %s", row->id, row->assumed, verdict_text(o->verdict), o->why);
     if (o->setting[0])
         report_and_print(p, "      setting that follows: %s", o->setting);
-    report_trace(p, o);
+    report_trace(p, o, o->verdict == CONFIRMED);
     fflush(stdout);
 }
 
-static void count(const struct probe *p, unsigned counts[3])
+void report_outcome(struct probe *p, const char *id, const char *name, const char *verdict, const struct outcome *o)
+{
+    report_and_print(p, "%s %s ... %s: %s", id, name, verdict, o->why);
+    report_trace(p, o, false);
+    fflush(stdout);
+}
+
+static void count(const struct probe *p, unsigned counts[VERDICTS])
 {
     for (size_t i = 0; i < p->row_count; i++)
         counts[p->outcomes[i].verdict]++;
@@ -183,12 +190,13 @@ static void propose(struct probe *p)
 
 void report_end(struct probe *p)
 {
-    unsigned counts[3] = {0};
+    unsigned counts[VERDICTS] = {0};
     const char *line;
 
     count(p, counts);
-    report_and_print(p, "\n%u confirmed, %u contradicted, %u not tried.", counts[CONFIRMED], counts[CONTRADICTED],
-                     (unsigned)p->wanted - counts[CONFIRMED] - counts[CONTRADICTED]);
+    if (p->o->rows)
+        report_and_print(p, "\n%u confirmed, %u contradicted, %u not tried.", counts[CONFIRMED], counts[CONTRADICTED],
+                         (unsigned)p->wanted - counts[CONFIRMED] - counts[CONTRADICTED]);
     for (size_t i = 0; i < p->row_count; i++)
         if (p->outcomes[i].verdict == CONTRADICTED)
             report_and_print(p, "  %s %s: %s", p->rows[i].id, p->rows[i].assumed, p->outcomes[i].why);

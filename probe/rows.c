@@ -68,6 +68,15 @@ bool judge_get_response(struct probe *p, const uint8_t *answer, size_t n, unsign
     return true;
 }
 
+void unsupported(struct probe *p, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    judge(p, UNSUPPORTED, NULL, fmt, ap);
+    va_end(ap);
+}
+
 void suggest(struct probe *p, const char *setting)
 {
     if (p->now && p->now->verdict == CONFIRMED)

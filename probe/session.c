@@ -2,9 +2,9 @@
  *
  * One reader from end to end (probe.h): the line to it, the rows in the order of what they need, the report. The order
  * spares the user: what needs nothing comes first, then each kind of card is asked for once, for all the rows that
- * need it; what is judged from the whole run comes last.
+ * need it and for the documented exchanges; what is judged from the whole run comes last.
  */
-#include "probe/probe.h"
+#include "probe/exchange.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -69,11 +69,10 @@ bool session_stopped(void)
 
 static bool wanted(const struct probe *p, const struct row *row)
 {
-    return !p->o->only || strstr(p->o->only, row->id) != NULL;
+    return p->o->rows && (!p->o->only || strstr(p->o->only, row->id) != NULL);
 }
 
-/* Keeps the bytes of a run behind those of the runs before. */
-static void keep_trace(struct probe *p, struct outcome *o)
+void session_keep_trace(struct probe *p, struct outcome *o)
 {
     size_t had = o->trace ? strlen(o->trace) : 0;
     char *all = realloc(o->trace, had + p->trace_len + 1);
@@ -85,12 +84,11 @@ static void keep_trace(struct probe *p, struct outcome *o)
     o->trace = all;
 }
 
-/* A word of what goes on, where somebody sits before the screen; the verdict takes its place. */
-static void show_progress(const struct row *row, enum need need)
+void session_show_progress(const char *id, const char *name, enum need need)
 {
     if (!isatty(STDOUT_FILENO))
         return;
-    printf("\r\033[K... %s %s", row->id, row->assumed);
+    printf("\r\033[K... %s %s", id, name);
     if (need > NEED_NEVER && need < NEED_LAST)
         printf(" (%s)", need_word(need));
     fflush(stdout);
@@ -108,7 +106,7 @@ static void run_row(struct probe *p, const struct family *f, size_t i, enum need
     bool was_gone = p->gone;
     struct outcome before;
 
-    show_progress(row, need);
+    session_show_progress(row->id, row->assumed, need);
     if (need != NEED_OPENING && !p->gone)
         f->settle(p);
     p->now = &p->outcomes[i];
@@ -129,7 +127,7 @@ static void run_row(struct probe *p, const struct family *f, size_t i, enum need
         *p->now = before;
         not_tried(p, "the reader went away while it was tried");
     }
-    keep_trace(p, p->now);
+    session_keep_trace(p, p->now);
     p->now = NULL;
 }
 
@@ -155,11 +153,10 @@ static bool pending(const struct probe *p, enum need need)
     for (size_t i = 0; i < p->row_count; i++)
         if (p->rows[i].needs & NEEDS_BIT(need) && wanted(p, &p->rows[i]))
             return true;
-    return false;
+    return exchange_pending(p, need);
 }
 
-/* Why nothing can be asked of the reader now, or NULL. */
-static const char *idle_because(const struct probe *p)
+const char *session_idle_because(const struct probe *p)
 {
     return p->gone ? "the reader does not answer" : session_stopped() ? "it was stopped before that" : NULL;
 }
@@ -175,10 +172,10 @@ static void run_or_say(struct probe *p, const struct family *f, size_t i, enum n
         not_tried(p, "it was not asked for");
     else if (need == NEED_NEVER)
         not_tried(p, "%s", row->why_never);
-    else if (!missing && !(sends && idle_because(p)))
+    else if (!missing && !(sends && session_idle_because(p)))
         run_row(p, f, i, need);
     else if (!p->now->judged)
-        not_tried(p, "%s (%s)", missing ? missing : idle_because(p), need_word(need));
+        not_tried(p, "%s (%s)", missing ? missing : session_idle_because(p), need_word(need));
 }
 
 static void run_stage(struct probe *p, const struct family *f, enum need need, unsigned *number)
@@ -187,7 +184,7 @@ static void run_stage(struct probe *p, const struct family *f, enum need need, u
 
     if (!pending(p, need))
         return;
-    if (need > NEED_NEVER && need < NEED_LAST && !idle_because(p) &&
+    if (need > NEED_NEVER && need < NEED_LAST && !session_idle_because(p) &&
         !((!f->offers || f->offers(p, need, &why)) && ask_for(p, need, f->has, &why)))
         missing = why;
     for (size_t i = 0; i < p->row_count; i++) {
@@ -197,7 +194,7 @@ static void run_stage(struct probe *p, const struct family *f, enum need need, u
         if (is_last(&p->rows[i], need))
             tell(p, i, number);
     }
-    p->now = NULL;
+    exchange_run(p, f, need, missing);
 }
 
 /* ---- one reader -------------------------------------------------------------------------------------------------- */
@@ -218,6 +215,8 @@ static void free_outcomes(struct probe *p)
 {
     for (size_t i = 0; i < p->row_count; i++)
         free(p->outcomes[i].trace);
+    for (size_t i = 0; i < p->exchange_count; i++)
+        free(p->answers[i].trace);
 }
 
 /* Rows that nothing has judged: a reader that went away while they were due. */
@@ -226,7 +225,7 @@ static void close_open_rows(struct probe *p)
     for (size_t i = 0; i < p->row_count; i++) {
         p->now = &p->outcomes[i];
         if (!p->now->judged)
-            not_tried(p, "the reader went away");
+            not_tried(p, wanted(p, &p->rows[i]) ? "the reader went away" : "it was not asked for");
     }
     p->now = NULL;
 }
@@ -241,6 +240,8 @@ int session_run(struct probe *p)
     hostlog_clear();
     p->rows = p->family == 'a' ? aet63_rows : vivo_rows;
     p->row_count = p->family == 'a' ? aet63_row_count : vivo_row_count;
+    p->exchanges = p->family == 'a' ? aet63_exchanges : vivo_exchanges;
+    p->exchange_count = p->family == 'a' ? aet63_exchange_count : vivo_exchange_count;
     for (size_t i = 0; i < p->row_count; i++)
         p->wanted += wanted(p, &p->rows[i]);
     report_open(p);
@@ -258,6 +259,7 @@ int session_run(struct probe *p)
     f->end(p);
     for (size_t i = 0; i < p->row_count; i++)
         against += p->outcomes[i].verdict == CONTRADICTED;
+    against += exchange_tell(p);
     report_end(p);
     free_outcomes(p);
     log_done(&p->log);

@@ -152,9 +152,32 @@ void row_v42(struct probe *p)
 
 /* ---- encryption -------------------------------------------------------------------------------------------------- */
 
+/* What encrypts counts: the same answer, asked for once more, comes with another KSN and other bytes. */
+static void look_for_encryption(struct probe *p)
+{
+    static uint8_t first[VIVO_DATA_MAX];
+    size_t n;
+
+    if (!vivo_open_apdu(p, &h) || !vivo_apdu(p, vivo_select_ppse, vivo_select_ppse_size, &h))
+        return;
+    n = h.n;
+    memcpy(first, h.data, n);
+    if (!vivo_is_encrypted(first, n)) {
+        if (first[n - 2] >> 4 != 0x6 && first[n - 2] >> 4 != 0x9)
+            contradicted(p, NULL, "an answer of %zu bytes has no status word, nor the shape of encrypted data", n);
+        return;
+    }
+    if (!vivo_open_apdu(p, &h) || !vivo_apdu(p, vivo_select_ppse, vivo_select_ppse_size, &h))
+        return;
+    if (h.n == n && memcmp(h.data, first, n) == 0)
+        contradicted(p, NULL, "an answer has the shape of encrypted data, but is the same, KSN too, when it comes again");
+}
+
 void row_v43(struct probe *p)
 {
-    if (p->v->encrypted > 0)
+    if (p->need == NEED_APDU)
+        look_for_encryption(p);
+    else if (p->v->encrypted > 0)
         confirmed(p, "%u of %u answers of cards have the shape of encrypted data: the driver cannot use this reader so",
                   p->v->encrypted, p->v->apdus);
     else

@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-enum { TAPS = 20, SLOW_POLL = 500 };
+enum { TAPS = 20, SLOW_POLL = 500, ATS_MAX = 20, TYPE_OF_B = 0x02 };
 
 static struct vivo_heard h;
 
@@ -203,6 +203,44 @@ void row_v22(struct probe *p)
         confirmed(p, "the serial number of this card is %s, as its form says", is_random(&first) ? "random" : "fixed");
 }
 
+/* The ATS of a card of type A, past a reader that does not tell it: the card is put to sleep (DESELECT for one that speaks
+ * ISO 14443-4 already, HLTA for one that does not), selected by hand and asked by RATS. 0: it could not be had. */
+static size_t ats_by_hand(struct probe *p, uint8_t ats[ATS_MAX])
+{
+    static const uint8_t deselect[] = {0xC2}, rats[] = {0xE0, 0x50};
+    uint8_t atqa[2], sak, pcd = PCD_TIMEOUT;
+    size_t n = 0;
+
+    if (!vivo_poll_by(p, VIVO_SUB_POLL, &h) || p->v->card.type == TYPE_OF_B)
+        return 0;
+    vivo_raw(p, 0x01, VIVO_RAW_A, deselect, sizeof deselect, &pcd, &h);
+    if (vivo_select_by_hand(p, atqa, &sak) && vivo_raw(p, 0x01, VIVO_RAW_A, rats, sizeof rats, &pcd, &h) &&
+        pcd == PCD_OK && h.n > 5 && h.n - 5 <= ATS_MAX && h.data[5] == h.n - 5) {
+        n = h.n - 5;
+        memcpy(ats, h.data + 5, n);
+    }
+    vivo_field_off(p, p->settings.rf_off); /* it is in a state that the reader knows nothing of */
+    return n;
+}
+
+static void judge_without_ats(struct probe *p)
+{
+    uint8_t ats[ATS_MAX];
+    size_t n = ats_by_hand(p, ats);
+    struct atr atr;
+
+    if (n == 0) {
+        not_tried(p, "this reader gives no ATS, and none could be had by raw exchanges (status %02X)", h.status);
+        return;
+    }
+    atr_from_ats(&atr, ats, n);
+    if (atr.len == 5)
+        confirmed(p, "this card's ATS, had by raw exchanges, has no historical bytes: its ATR is just that");
+    else
+        contradicted(p, NULL, "this card's ATS, had by raw exchanges, has %zu historical bytes that its ATR leaves out",
+                     atr.len - 5);
+}
+
 void row_v23(struct probe *p)
 {
     enum vivo_layout layout = LAYOUT_UNKNOWN;
@@ -211,7 +249,7 @@ void row_v23(struct probe *p)
 
     (void)vivo_poll_by(p, VIVO_SUB_POLL_ATS, &h);
     if (!vivo_ok(&h) || !vivo_parse_poll_ats(h.data, h.n, &layout, &card) || card.ats_len == 0) {
-        not_tried(p, "this reader gives no ATS to compare with");
+        judge_without_ats(p);
         return;
     }
     atr_from_ats(&atr, card.ats, card.ats_len);

@@ -2,6 +2,7 @@
  *
  * The opening of a ViVOpay reader, and its rows about links and frames.
  */
+#include "probe/exchange.h"
 #include "probe/vivo_rows.h"
 
 #include <stdlib.h>
@@ -170,7 +171,12 @@ static bool has_card(struct probe *p, enum need need)
     }
 }
 
-const struct family vivo_probe = {.begin = begin, .end = end, .offers = offers, .has = has_card, .settle = vivo_settle};
+const struct family vivo_probe = {.begin = begin,
+                                  .end = end,
+                                  .offers = offers,
+                                  .has = has_card,
+                                  .settle = vivo_settle,
+                                  .exchange = vivo_try_exchange};
 
 /* ---- rows: the opening ------------------------------------------------------------------------------------------- */
 

@@ -14,6 +14,9 @@ extern const size_t vivo_select_ppse_size;
 /* The card of the present need, activated for APDUs. False: it said so as the row's verdict. */
 bool vivo_open_apdu(struct probe *p, struct vivo_heard *h);
 
+/* HLTA, WUPA, then each cascade level by the bytes that the card of type A sends: vivo_storage.c. */
+bool vivo_select_by_hand(struct probe *p, uint8_t atqa[2], uint8_t *sak);
+
 /* vivo_line.c: links and frames */
 void row_v01(struct probe *p);
 void row_v02(struct probe *p);

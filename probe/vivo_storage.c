@@ -211,8 +211,7 @@ static bool step(struct probe *p, uint8_t flags, uint8_t redundancy, const uint8
     return vivo_raw(p, flags, redundancy, data, n, &pcd, &h) && pcd == PCD_OK && h.n >= 5 + want;
 }
 
-/* HLTA, WUPA, then each cascade level by the bytes that the card sends. */
-static bool select_by_hand(struct probe *p, uint8_t atqa[2], uint8_t *sak)
+bool vivo_select_by_hand(struct probe *p, uint8_t atqa[2], uint8_t *sak)
 {
     static const uint8_t hlta[] = {0x50, 0x00}, wupa[] = {0x52};
     uint8_t select[7], pcd;
@@ -243,7 +242,7 @@ void row_v38(struct probe *p)
 
     if (!poll(p))
         return;
-    if (!select_by_hand(p, atqa, &sak)) {
+    if (!vivo_select_by_hand(p, atqa, &sak)) {
         contradicted(p, "sak_probe = off", "WUPA and select bring nothing (status %02X)", h.status);
         return;
     }

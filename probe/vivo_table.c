@@ -68,7 +68,7 @@ const struct row vivo_rows[] = {
     {"V40", "61xx of a contact card comes up to the client", ICC_T0, row_v40, NULL},
     {"V41", "2C-18 powers the contact card off", ICC, row_v41, NULL},
     {"V42", "SAMs are interfaces 21 to 28", NOTHING | LAST, row_v42, NULL},
-    {"V43", "encrypted answers are told by their shape", LAST, row_v43, NULL},
+    {"V43", "encrypted answers are told by their shape", APDU | LAST, row_v43, NULL},
     {"V44", "raw exchange reaches ISO 15693 tags", TAG, row_v44, NULL},
     {"V45", "eight bytes with E0 are an ISO 15693 tag", TAG, row_v45, NULL},
     {"V46", "2C-09 and 2C-16 are answered", APDU, row_v46, NULL},

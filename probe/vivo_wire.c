@@ -10,6 +10,7 @@
 
 enum { SETTLE_QUIET = 150, SETTLE_MOST = 3000, SETTLE_TRIES = 3 };
 enum { RAW_HEAD = 7, TRANSCEIVE = 0x1E, RAW_ETU = 0x2968 };
+enum { VIVO_SUB_SINGLE_SHOT = 0x0B, MCU_UID = 0x17 };
 
 static bool hid(const struct probe *p)
 {
@@ -19,12 +20,12 @@ static bool hid(const struct probe *p)
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
 /* How much of an answer may be shown: a poll's card type, an APDU's status word, the reader's own texts. */
-static void shown(uint8_t command, uint8_t sub, struct masked *m)
+static void shown(uint8_t command, uint8_t sub, uint8_t asked, struct masked *m)
 {
     m->clear = m->tail = 0;
-    if (command == VIVO_CMD_SERIAL_NUMBER)
-        return;
     m->own = command != VIVO_CMD_PASS_THROUGH || sub == VIVO_SUB_GET_ATR;
+    if (command == VIVO_CMD_SERIAL_NUMBER || (command == VIVO_CMD_VERSION && sub == MCU_UID))
+        return;
     if (command != VIVO_CMD_PASS_THROUGH) {
         m->clear = m->n;
         return;
@@ -34,8 +35,11 @@ static void shown(uint8_t command, uint8_t sub, struct masked *m)
     case VIVO_SUB_POLL:
     case VIVO_SUB_ENHANCED_POLL:
     case VIVO_SUB_POLL_ATS:
-    case VIVO_SUB_NFC:
+    case VIVO_SUB_SINGLE_SHOT:
         m->clear = 1;
+        break;
+    case VIVO_SUB_NFC: /* a poll, or what a card says */
+        m->clear = asked == 0xFF;
         break;
     case VIVO_SUB_APDU:
     case VIVO_SUB_CONTACT_APDU:
@@ -78,7 +82,7 @@ void vivo_record(struct probe *p, uint8_t command, uint8_t sub, const struct viv
                                              : "the reader is gone");
         return;
     }
-    shown(command, sub, &m);
+    shown(command, sub, p->v->asked, &m);
     (void)snprintf(what, sizeof what, "<- %02X status %02X (%.40s) after %u ms", h->command, h->status,
                    vivo_status(h->status)->meaning, h->ms);
     trace_bytes(p, what, &m);
@@ -239,6 +243,7 @@ bool vivo_send(struct probe *p, uint8_t command, uint8_t sub, const uint8_t *dat
     size_t length = vivo_encode(command, sub, data, n, NULL, 0, order, frame, sizeof frame);
     enum result r;
 
+    p->v->asked = n > 0 ? data[0] : 0;
     record_command(p, command, sub, data, n, order);
     r = length > 0 ? send_bytes(p, frame, length, deadline_in(2 * p->settings.command_wait)) : R_INVALID;
     explicit_bzero(frame, sizeof frame); /* a key may stand in it */
@@ -461,6 +466,6 @@ void vivo_settle(struct probe *p)
             p->v->doubt = false;
     }
     p->gone = p->gone || p->v->doubt; /* it does not answer any more: every further command would only be waited for */
-    if (!p->gone && !p->v->pass_through && p->v->answered)
+    if (!p->gone && !p->v->pass_through && !p->v->ordinary && p->v->answered)
         vivo_enter(p, &h);
 }

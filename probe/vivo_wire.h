@@ -33,6 +33,8 @@ struct vivo_wire {
     bool doubt;
     bool other_order[256]; /* 2C-xx is understood in the other order than the table's */
     bool pass_through;
+    bool ordinary;  /* pass-through mode was left on purpose */
+    uint8_t asked;  /* the first byte of the last command's data */
 
     /* the opening */
     bool answered;

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """ifd-purse-probe before simulated readers. One that is as assumed: every row that can be tried is confirmed, and
 nothing in the reader or on a card has changed. One that contradicts a row: the row says so, and the setting that
-follows. A reader that falls silent, or goes: nothing is confirmed that was not seen. And what the report shows, and
-does not show."""
+follows. A reader that falls silent, or goes: nothing is confirmed that was not seen. The exchanges that the manuals
+document: each as documented, or told as what it was; and no command ever that no table has. And what the report shows,
+and does not show.
+
+Most of the time here is waiting: for silence that a reader has to keep, for an answer that does not come. So cases that
+need no pcscd are run by a few threads before their turn comes, each with a directory of its own; they are told in their
+order."""
+import collections
+import concurrent.futures
+import fnmatch
 import os
 import pty
 import re
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
-import time
 
 import rig
 from rig import Rig, case, same
@@ -23,11 +32,33 @@ EASY = ("command_wait = 9000\nreset_wait = 20000\nping_wait = 5000\nframe_gap = 
 MUTE = "command_wait = 300\nreset_wait = 1000\nping_wait = 150\nopen_quiet = 20\nopen_drain = 300\npower_cap = 1500\n"
 TOLD = re.compile(r"^\[ *\d+/\d+\] ([AV]\d\d) .*? \.\.\. (confirmed|CONTRADICTED|not tried): (.*)$")
 SETTING = "      setting that follows: "
+DOCUMENTED = re.compile(r"^\[ *\d+/\d+\] (\S+) (.*?) \.\.\. "
+                        r"(as documented|ANSWERED DIFFERENTLY|not supported by this reader|not tried): (.*)$")
 AET63 = "aet63:card=none"
 HID = "neo:link=hid"
 SERIAL = "neo:tty=ttyUSB0"
 PORT = "/dev/ttyUSB0"
 NODES = {AET63: (), HID: (), SERIAL: (PORT,)}
+AHEAD = 3  # cases at a time
+ahead, started = {}, {}
+
+
+def bed_case(name):
+    """A case whose only process besides the probe is its simulated reader."""
+    def mark(function):
+        ahead[name] = function
+        case(name)(lambda: outcome(name))
+        return function
+    return mark
+
+
+def outcome(name):
+    if not started:
+        pool = concurrent.futures.ThreadPoolExecutor(AHEAD)
+        for each in ahead:
+            if len(sys.argv) == 2 or any(fnmatch.fnmatch(each, g) for g in sys.argv[2:]):
+                started[each] = pool.submit(ahead[each])
+    started[name].result()
 
 
 class Run:
@@ -36,12 +67,16 @@ class Run:
     def __init__(self, status, text, report):
         self.status, self.text, self.report = status, text, report
         self.verdict, self.why, self.setting, row = {}, {}, {}, None
+        self.exchange = {}  # (code, name): (verdict, why)
         for line in text.splitlines():
-            told = TOLD.match(line)
+            told, documented = TOLD.match(line), DOCUMENTED.match(line)
             if told:
                 row = told[1]
                 assert row not in self.verdict, "%s is told twice" % row
                 self.verdict[row], self.why[row] = told[2], told[3]
+            elif documented:
+                assert documented.group(1, 2) not in self.exchange, "%s is told twice" % line
+                self.exchange[documented.group(1, 2)] = documented.group(3, 4)
             elif line.startswith(SETTING):
                 self.setting[row] = line[len(SETTING):]
 
@@ -54,6 +89,15 @@ class Run:
         assert part, "the report has no %s: %s" % (row, self.report)
         return [line for line in part[1].splitlines() if line.startswith("    ") and not line.startswith(SETTING)]
 
+    def differing(self):
+        return {name: why for (_, name), (verdict, why) in self.exchange.items() if verdict == "ANSWERED DIFFERENTLY"}
+
+    def exchanged(self, code, name):
+        """The bytes of an exchange, from the report."""
+        part = re.search(r"^%s \.\.\. .*\n((?:    .*\n)*)" % re.escape("%s %s" % (code, name)), self.report, re.M)
+        assert part, "the report has no %s: %s" % (name, self.report)
+        return part[1]
+
 
 class Bed:
     """A simulated reader, and the probe as often as wished."""
@@ -64,15 +108,16 @@ class Bed:
         self.reader, self.conf = reader, conf
 
     def __enter__(self):
-        self.report = rig.base + "/report.txt"
-        conf = rig.base + "/ifd-purse.conf"
+        self.base = tempfile.mkdtemp(dir=rig.base)
+        self.report = self.base + "/report.txt"
+        conf = self.base + "/ifd-purse.conf"
         with open(conf, "w") as f:
             f.write("".join("[%s]\n%s\n" % (who, self.conf)
                             for who in ("072F:8002", "0ACD:3530", PORT, "/dev/ttyACM0")))
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("IFD_PURSE_")}
         ready, ready_w = os.pipe()
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", rig.build + "/tests/sim/purse-sim", "--ctl", rig.base + "/ctl",
+            ["setpriv", "--pdeathsig", "TERM", rig.build + "/tests/sim/purse-sim", "--ctl", self.base + "/ctl",
              "--ready", str(ready_w), "--hold", "--reader", self.reader],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, pass_fds=[ready_w], env=self.env)
         os.close(ready_w)
@@ -86,7 +131,7 @@ class Bed:
         self.env["IFD_PURSE_CONF"] = conf
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(60)
-        self.socket.connect(rig.base + "/ctl")
+        self.socket.connect(self.base + "/ctl")
         self.file = self.socket.makefile("r")
         return self
 
@@ -167,6 +212,56 @@ NEO_USER = (("away while it is spoken to", ["0 remove"]),
 # ---- readers as assumed ---------------------------------------------------------------------------------------------
 
 
+Line = collections.namedtuple("Line", "code name how data")  # how: sent, never, or the row that shows it
+
+
+def exchange_table(family):
+    """The exchanges that the probe knows of this family ("A" or "V")."""
+    text = subprocess.run([rig.build + "/ifd-purse-probe", "--exchange-table"], stdout=subprocess.PIPE, text=True,
+                          check=True, timeout=60).stdout
+    lines = [Line(*line.split("\t")) for line in text.splitlines()]
+    return [line for line in lines if (family == "V") == ("-" in line.code and line.code != "-")]
+
+
+SHOWN = {"confirmed": "as documented", "CONTRADICTED": "ANSWERED DIFFERENTLY"}
+
+
+def documented(r, family, otherwise):
+    """Each exchange, once and in order: as documented, by bytes; but for those named otherwise, with what they are."""
+    table = exchange_table(family)
+    same("exchanges", list(r.exchange), [(line.code, line.name) for line in table])
+    for line in table:
+        verdict, why = r.exchange[line.code, line.name]
+        if line.how == "never":
+            same(line.name, (verdict, why.startswith("never sent: ")), ("not tried", True))
+        elif line.how != "sent":
+            same("%s, row %s" % (line.name, line.how), verdict, SHOWN.get(r.verdict.get(line.how), "not tried"))
+        else:
+            same("%s (%s)" % (line.name, why), verdict, otherwise.get(line.name, "as documented"))
+        if verdict == "as documented" and line.how == "sent":
+            trace = r.exchanged(line.code, line.name)
+            assert "-> " + line.code in trace and "<- " in trace, "%s: %s" % (line.name, trace)
+
+
+# What rows send besides: commands of ViVOpay readers with the first byte of their data.
+ROWS_SEND = """1801:00 2C02:01 2C03:00 2C03:A0 2C04:1E 2C06:03 2C06:07 2C07:31 2C07:35 2C07:71 2C0A:31 2C0B:00 2C12:20
+    2C12:21 2C12:22 2C12:23 2C12:24 2C12:25 2C12:26 2C12:27 2C12:28 2C13:20 2C44:05""".split()
+
+
+def nothing_else(b, family):
+    """Every command that the reader got is one that the tables have, as one that is sent."""
+    table = exchange_table(family)
+    if family == "A":
+        got = set(re.findall(r"ins_(..)=", b.sim("0 count")))
+        may = {line.code for line in table if line.how != "never"}
+    else:
+        got = set(b.sim("0 seen").split())
+        may = {line.code.replace("-", "") + (":" + line.data[:2] if line.data else "")
+               for line in table if line.how == "sent"}.union(ROWS_SEND)
+    assert len(got) > 8, got
+    same("commands that no table has", got - may, set())
+
+
 def whole(r, rows, not_tried):
     """Each row of the family, once; those that are not tried are these, and the others confirmed, by bytes."""
     same("contradicted (%s)" % r.text, r.rows("CONTRADICTED"), set())
@@ -175,17 +270,23 @@ def whole(r, rows, not_tried):
     same("status", r.status, 0)
 
 
-@case("an AET63 as assumed: all rows that can be tried are confirmed, and its EEPROM is as it was")
+@bed_case("an AET63 as assumed: rows are confirmed, exchanges as documented, and its EEPROM is as it was")
 def aet63_as_assumed():
     with Bed("aet63:card=none,sam=echo-t0,busy=20") as b:
-        before = b.sim("0 eeprom 0 100")
+        before = b.sim("0 eeprom 0 200")
         r = b.probe("--wait", "60", "--packets", "50", "--moves", "2", "--sam", user=USER)
         whole(r, ["A%02d" % n for n in range(1, 53)], "A05 A09 A34 A35 A39 A43 A44 A47 A51")
-        same("EEPROM", b.sim("0 eeprom 0 100"), before)
+        documented(r, "A", {"EXCHANGE_SAM_T1_FRAME, S(IFS 254)": "not tried"})
+        nothing_else(b, "A")
+        same("EEPROM", b.sim("0 eeprom 0 200"), before)
         assert "notify=1" in b.sim("0 status"), b.sim("0 status")
         # These are judged from all the others' bytes, from the movements of A23, or from the reset of A21.
         for row in r.rows("confirmed") - set("A14 A16 A22 A24 A25 A37 A46".split()):
             assert any("<- " in line or "->" in line for line in r.trace(row)), "%s has no bytes: %s" % (row, r.report)
+
+
+NEO_OTHERWISE = {"Light sensor": "not supported by this reader", "NFC tag 1, read all": "not tried",
+                 "NFC tag 1, read a byte": "not tried"}
 
 
 def neo_as_assumed(reader, not_tried):
@@ -196,21 +297,25 @@ def neo_as_assumed(reader, not_tried):
         user = (("Ultralight", [note] + field("ultralight")), ("MIFARE Classic", field("mifare1k") + [note])) + NEO_USER
         # V13: no simulated reader loses its power while its line stays.
         rows = ["V%02d" % n for n in range(1, 48) if n != 13]
-        r = b.probe("--wait", "60", "--listen", "1", "--keys", "--rows", ",".join(rows), *NODES[reader], user=user)
+        r = b.probe("--wait", "60", "--listen", "1", "--keys", "--exchanges", "--rows", ",".join(rows), *NODES[reader],
+                    user=user)
         whole(r, rows, not_tried)
         same("times the card was looked at", len(blocks), 2)
         same("the card's blocks", blocks[0], blocks[1])
         counts = dict(pair.split("=") for pair in b.sim("0 count").split())
-        same("written", (counts["writes"], counts["value_ops"]), ("0", "0"))
+        same("written", (counts["writes"], counts["value_ops"], counts["forbidden"]), ("0", "0", "0"))
+        documented(r, "V", NEO_OTHERWISE)
+        nothing_else(b, "V")
+        assert "pass=0" in b.sim("0 state"), b.sim("0 state")
         assert "--keys" not in r.text and "felica = on" in r.setting["V29"], r.text
 
 
-@case("a ViVOpay reader on USB as assumed: confirmed, and no card was changed")
+@bed_case("a ViVOpay reader on USB as assumed: confirmed, as documented, and no card was changed")
 def hid_as_assumed():
     neo_as_assumed(HID, "V03 V04 V15 V23 V28 V35 V42 V43")
 
 
-@case("a ViVOpay reader on a serial port as assumed: confirmed, and no card was changed")
+@bed_case("a ViVOpay reader on a serial port as assumed: confirmed, as documented, and no card was changed")
 def serial_as_assumed():
     neo_as_assumed(SERIAL, "V01 V02 V03 V06 V23 V28 V35 V42 V43")
 
@@ -233,28 +338,25 @@ CONFIRMED = (
     ("V03 V04", "neo:tty=ttyACM0", (), ("/dev/ttyACM0",)),
     ("V16", HID + ",nocard=00", (), card("none")),
     ("V17", HID + ",2c0e=b", ("0 insert iso:echo-t1",), card("apdu")),
+    ("V23", HID, ("0 insert iso:echo-t1,ats=0578807002",), card("apdu")),
+    ("V23", HID + ",2c0e=off", ("0 insert iso:echo-t1,ats=0578807002",), card("apdu")),
     ("V42", HID, ("0 sam 1 insert echo-t1",), ("--sam",)),
     ("V43", HID + ",enc=mac", ("0 insert iso:echo-t1",), card("apdu")),
     ("V44", HID + ",iso15693=drivercrc", ("0 insert tag15693",), card("15693")),
 )
 
 
-def with_bytes(rows):
-    """V43 is judged from other rows' answers."""
-    return rows.replace("V43", "V26,V43").replace(" ", ",")
-
-
 def confirms(rows, reader, requests, args):
     with Bed(reader) as b:
         for request in requests:
             b.sim(request)
-        r = b.probe("--rows", with_bytes(rows), "--packets", "20", "--listen", "1", *args)
+        r = b.probe("--rows", rows.replace(" ", ","), "--packets", "20", "--listen", "1", *args)
         for row in rows.split():
             same("%s (%s)" % (row, r.text), r.verdict.get(row), "confirmed")
 
 
 for entry in CONFIRMED:
-    case("confirmed: %s, %s" % (entry[0], entry[1]))(lambda entry=entry: confirms(*entry))
+    bed_case("confirmed: %s, %s" % (entry[0], entry[1]))(lambda entry=entry: confirms(*entry))
 
 
 # ---- readers that are otherwise -------------------------------------------------------------------------------------
@@ -361,6 +463,7 @@ AGAINST = (
     ("V20", "poll_time = 500", [APDU, "0 fault status=08 at=2C02 skip=5"], dict(args=card("apdu"))),
     ("V21", "", [APDU + ",type=5E"], dict(args=card("apdu"), rows="V21,V17")),
     ("V22", "", ["0 insert isob:echo-t1"], dict(args=card("typeb"))),
+    ("V23", "", [APDU], dict(reader=HID + ",2c0e=off", args=card("apdu"))),
     ("V24", "", [APDU, "0 fault status=0D at=2C03 skip=2"], dict(args=card("apdu"))),
     ("V25", "", [APDU], dict(args=MOVED, user=(("while it is spoken to", ["0 fault status=0B at=2C03"]),))),
     ("V26", "rf_off = 50", [APDU, "0 fault data=9000 at=2C03 skip=1"], dict(args=card("apdu"))),
@@ -379,6 +482,8 @@ AGAINST = (
     ("V40", "", ["0 icc insert pboc-t0"], dict(reader=HID + ",getresponse=auto", args=card("icc-t0"))),
     ("V41", "", ["0 icc insert echo-t1", "0 fault status=0B at=2C18"], dict(args=card("icc"))),
     ("V42", "", [], dict(args=("--sam",))),
+    ("V43", "", [APDU], dict(reader=HID + ",enc=mac,ksn=stays", args=card("apdu"))),
+    ("V43", "", [APDU], dict(reader=HID + ",enc=other", args=card("apdu"))),
     ("V44", "iso15693 = off", ["0 insert tag15693"], dict(reader=HID + ",iso15693=off", args=card("15693"))),
     ("V45", "iso15693 = off", ["0 insert tag15693", "0 fault data=050411223344 at=2C02 times=0"],
      dict(reader=HID + ",iso15693=crc3309", args=card("15693"))),
@@ -386,8 +491,136 @@ AGAINST = (
     ("V47", "", ["0 insert mifare1k", "0 fault status=08 at=2C07 skip=5"], dict(args=CLASSIC[1])),
 )
 for row, setting, requests, more in AGAINST:
-    case("contradicted: %s%s" % (row, ", %s" % setting if setting else ""))(
+    bed_case("contradicted: %s%s" % (row, ", %s" % setting if setting else ""))(
         lambda e=(row, setting, requests, more): against(e[0], e[1], *e[2], **e[3]))
+
+
+# ---- exchanges that are otherwise -----------------------------------------------------------------------------------
+
+# Requests to the simulator, and what is told then: (code, name): (verdict, words of the reason).
+DIFFERENT, ABSENT = "ANSWERED DIFFERENTLY", "not supported by this reader"
+AET63_OTHERWISE = (
+    ("0 fault status=6703 at=06", "SET_NOTIFICATION off", DIFFERENT,
+     "67 03 and no data; documented: 90 00 and no data"),
+    ("0 fault badsum at=06", "SET_NOTIFICATION on", DIFFERENT, "a broken answer came back"),
+    ("0 fault nak at=88", "ACTIVATE_SAM", DIFFERENT, "a NAK came back; documented: 90 xx and 2 to 33 bytes"),
+    ("0 fault status=6005 at=89", "DEACTIVATE_SAM", ABSENT, "60 05"),
+    ("0 fault data=0102030405060708090A0B0C0D0E0F at=9A", "EEPROM_READ_DATA, 16 bytes", DIFFERENT,
+     "90 00 and 15 bytes; documented: 90 00 and 16 bytes"),
+    ("0 fault drop at=9A", "EEPROM_READ_DATA, 64 bytes", DIFFERENT, "nothing came back"),
+    ("0 fault data=00C101FE3E at=A1 skip=1", "EXCHANGE_T1_FRAME, S(IFS 254)", DIFFERENT,
+     "90 00 and 5 bytes; documented: 90 00 and 5 bytes that begin with 00 E1 01 FE 1E"),
+    ("0 fault status=6004 at=A0 skip=5", "EXCHANGE_APDU, GET RESPONSE", DIFFERENT, "60 04 and no data"),
+    ("0 fault status=9000 at=A0", "EXCHANGE_APDU with Lc and Le", DIFFERENT, "documented: 67 xx"),
+)
+NEO_DIFFERENT = (
+    ("0 fault status=05 at=0901", "Product type", DIFFERENT,
+     "status 05 and no data; documented: status 00 and 6 bytes"),
+    ("0 fault data=DF62024D00 at=0902", "Processor type", DIFFERENT, "that begin with DF 61 02"),
+    ("0 fault drop at=0914", "Hardware information", DIFFERENT, "nothing came back"),
+    ("0 fault badcrc at=0920", "Module version information", DIFFERENT, "a broken answer came back"),
+    ("0 fault status=03 at=2904", "Boot loader version", ABSENT, "status 03"),
+    ("0 fault status=0B at=1201", "Get Serial Number", "as documented", "status 0B, a refusal that the manual has"),
+    ("0 fault data=00112233445566778899AABBCCDDEE at=2917", "UID of the microcontroller", DIFFERENT, "and 15 bytes"),
+    ("0 fault status=02 at=0A03", "Front LED off", ABSENT, "status 02"),
+    ("0 fault data=0102 at=2C05 skip=1", "PCD and PICC parameters", DIFFERENT, "status 00 and 2 bytes"),
+    ("0 fault status=08 at=2C13", "Exchange APDU, SELECT", DIFFERENT, "status 08"),
+    ("0 fault data=55 at=2C16", "Terminate ISO session", DIFFERENT, "1 byte; documented: status 00 and no data"),
+)
+
+
+def otherwise(reader, user, faults, same_as_ever):
+    with Bed(reader, MUTE) as b:
+        for request, *_ in faults:
+            b.sim(request)
+        r = b.probe("--wait", "60", "--exchanges", user=user)
+        family = "A" if reader.startswith("aet63") else "V"
+        expected = dict(same_as_ever)
+        expected.update((name, verdict) for _, name, verdict, _ in faults)
+        documented(r, family, expected)
+        why = {name: why for (_, name), (_, why) in r.exchange.items()}
+        for _, name, verdict, words in faults:
+            assert words in why[name], "%s: %s" % (name, why[name])
+            line = next(t for t in r.text.splitlines() if " %s ... %s" % (name, verdict) in t)
+            shown = r.text.partition(line)[2].startswith("\n      -> ")
+            same("its bytes are shown: %s" % name, shown, verdict == DIFFERENT)
+        same("rows", r.verdict, {})
+        same("status", r.status, 1)
+        assert "%d answered differently" % sum(f[2] == DIFFERENT for f in faults) in r.report, r.report
+        left = re.search(r"\bfaults=(\d+)", b.sim("0 status"))[1] if family == "A" else b.sim("0 count armed")
+        same("faults that never struck", left, "0")
+        nothing_else(b, family)
+        return r
+
+
+@bed_case("exchanges of an AET63: what is answered otherwise is told as what it was, and the rest goes on")
+def aet63_otherwise():
+    otherwise("aet63:card=none,sam=echo-t0", USER, AET63_OTHERWISE,
+              {"EXCHANGE_SAM_T1_FRAME, S(IFS 254)": "not tried", "EXCHANGE_SAM_APDU, GET CHALLENGE": "not tried"})
+
+
+@bed_case("exchanges of a ViVOpay reader: what is answered otherwise is told as what it was, and the rest goes on")
+def neo_otherwise():
+    r = otherwise(HID, NEO_USER, NEO_DIFFERENT, NEO_OTHERWISE)
+    assert "00 11 22 33" not in r.report, r.report
+
+
+@bed_case("exchanges: a reader that cannot leave pass-through mode is not asked what works outside of it alone")
+def stays_in_mode():
+    with Bed(HID) as b:
+        b.sim("0 fault status=0B at=2C01 skip=2")  # two are of the opening
+        r = b.probe("--no-card", "--exchanges")
+        same("differing", set(r.differing()), {"Pass-through stop"})
+        same("Product type", r.exchange["09-01", "Product type"], ("not tried", "pass-through mode could not be left"))
+        same("Antenna on", r.exchange["28-01", "Antenna on"][0], "as documented")
+        same("Poll for Token", r.exchange["2C-02", "Poll for Token"],
+             ("not tried", "it needs a card, and none was to be asked for (apdu)"))
+        same("0901", b.sim("0 count 0901"), "0")
+
+
+@bed_case("exchanges: Topaz cards and SAMs that run T=1 have theirs")
+def other_cards():
+    with Bed(HID) as b:
+        b.sim("0 insert topaz")
+        r = b.probe("--exchanges", *card("felica"))
+        same("differing", r.differing(), {})
+        for code, name in (("2C-40", "NFC tag 1, read all"), ("2C-40", "NFC tag 1, read a byte")):
+            same(name, r.exchange[code, name][0], "as documented")
+        same("FeliCa, read", r.exchange["2C-41", "FeliCa, read"], ("not tried", "it is no FeliCa card (felica)"))
+    with Bed("aet63:card=none,sam=echo-t1,samsw2=1") as b:
+        r = b.probe("--exchanges", "--no-card")
+        same("differing", r.differing(), {})
+        same("SAM", r.exchange["B1", "EXCHANGE_SAM_T1_FRAME, S(IFS 254)"][0], "as documented")
+        same("SAM", r.exchange["B0", "EXCHANGE_SAM_APDU, GET CHALLENGE"], ("not tried", "no SAM runs T=0"))
+    with Bed(AET63) as b:
+        r = b.probe("--exchanges", "--no-card")
+        same("no SAM", r.exchange["88", "ACTIVATE_SAM"], (ABSENT, "60 05"))
+
+
+@bed_case("exchanges are left out with --rows and --no-exchanges, and the reader's number is masked in them")
+def chosen():
+    with Bed(HID) as b:
+        r = b.probe("--rows", "V05")
+        same("with --rows", (r.rows("confirmed"), r.exchange), ({"V05"}, {}))
+        r = b.probe("--no-exchanges", "--no-card", "--listen", "0")
+        same("with --no-exchanges", (len(r.verdict), r.exchange, "exchanges" in r.report), (47, {}, False))
+        r = b.probe("--exchanges", "--no-card", "--rows", "V05")
+        same("with both", (r.rows("confirmed"), len(r.exchange) > 90), ({"V05"}, True))
+        for args, there in (((), False), (("--unmask",), True)):
+            r = b.probe("--exchanges", "--no-card", *args)
+            same("serial number in hex", "36 33 30 5A" in r.report, there)
+            same("UID of the microcontroller", "4E 45 4F 32" in r.report, there)
+
+
+@bed_case("exchanges of a reader that falls silent: those before it are told, the others are not tried")
+def silent_exchanges():
+    with Bed(HID, MUTE) as b:
+        b.sim("0 fault drop skip=9 times=0")
+        r = b.probe("--exchanges", "--no-card")
+        told = [verdict for verdict, why in r.exchange.values() if not why.startswith("never sent: ")]
+        same("verdicts", sorted(set(told)), [DIFFERENT, "as documented", "not tried"])
+        same("differing", len(r.differing()), 1)
+        same("in order", told.index(DIFFERENT), told.count("as documented"))
 
 
 # ---- nothing is confirmed that was not seen -------------------------------------------------------------------------
@@ -401,7 +634,7 @@ def only_confirmed(r, rows):
 ALL_NEO = "none,apdu,both,typeb,mifare,ultralight,felica,15693,icc,icc-t0"
 
 
-@case("readers that never answer: nothing is confirmed")
+@bed_case("readers that never answer: nothing is confirmed")
 def never_answers():
     for reader, fault, args in ((AET63, "at=any", card("t0,t1,dual")), (HID, "", card(ALL_NEO))):
         with Bed(reader, MUTE) as b:
@@ -411,7 +644,7 @@ def never_answers():
             same("status", r.status, 1)
 
 
-@case("readers that fall silent after the opening: only the opening is confirmed")
+@bed_case("readers that fall silent after the opening: only the opening is confirmed")
 def falls_silent():
     with Bed(AET63, MUTE + "tfm_cap = 500\n") as b:
         b.sim("0 fault drop skip=1 times=0")
@@ -421,7 +654,7 @@ def falls_silent():
         only_confirmed(b.probe("--no-card", "--listen", "1", "--sam"), "V01 V02 V09 V10")
 
 
-@case("a reader that is unplugged meanwhile: what was not seen is not tried, and the report is whole")
+@bed_case("a reader that is unplugged meanwhile: what was not seen is not tried, and the report is whole")
 def unplugged():
     with Bed("aet63:card=echo-t0") as b:
         r = b.probe("--rows", "A01,A27,A46", *MOVED, user=(("while it is spoken to", ["0 unplug"]),))
@@ -429,7 +662,7 @@ def unplugged():
         assert "went away" in r.why["A27"] and "not tried." in r.report, r.text
 
 
-@case("Ctrl-C: the rest is not tried, the report is whole, the reader sends its events again")
+@bed_case("Ctrl-C: the rest is not tried, the report is whole, the reader sends its events again")
 def interrupted():
     with Bed("aet63:card=echo-t0") as b:
         r = b.probe("--rows", "A17,A23,A24,A27", *MOVED, user=(("take the card out", [lambda p: p.send_signal(2)]),))
@@ -441,7 +674,7 @@ def interrupted():
 # ---- the report -----------------------------------------------------------------------------------------------------
 
 
-@case("the report has no serial number, UID, card data or key; with --unmask it has all but the key")
+@bed_case("the report has no serial number, UID, card data or key; with --unmask it has all but the key")
 def masked():
     secrets = ("SN12345678",)
     with Bed("aet63:card=echo-t0,serial=SN12345678") as b:
@@ -462,7 +695,7 @@ def masked():
             assert "FF FF FF FF FF FF" not in r.report and "12 34 56 78 9A BC" not in r.report, r.report
 
 
-@case("a serial port's name that tells the adapter's serial number is masked in the report")
+@bed_case("a serial port's name that tells the adapter's serial number is masked in the report")
 def masked_port():
     name = "/dev/serial/by-id/usb-FTDI_A5069RR4-if00-port0"
     with Bed(SERIAL) as b:
@@ -511,7 +744,7 @@ def typed(b, answers, *args):
     return status, re.sub(r"\r\x1b\[K[^\r\n]*(?=\r\x1b)|\r|\x1b\[K", "", text)
 
 
-@case("at a terminal: it asks for each card, takes Enter and s, and says what it is at")
+@bed_case("at a terminal: it asks for each card, takes Enter and s, and says what it is at")
 def at_a_terminal():
     with Bed(AET63) as b:
         status, text = typed(b, (("speaks T=0 (", ["0 insert echo-t0"], b"\n"), ("speaks T=1 (", [], b"s\n")),
@@ -520,7 +753,7 @@ def at_a_terminal():
         same("verdicts (%s)" % text, (r.verdict.get("A29"), r.verdict.get("A40")), ("confirmed", "not tried"))
 
 
-@case("without a terminal: no card is asked for, and it says so")
+@bed_case("without a terminal: no card is asked for, and it says so")
 def no_terminal():
     with Bed(AET63) as b:
         r = b.probe("--rows", "A29,A17")
@@ -543,7 +776,7 @@ def beside_pcscd():
         assert before <= r.count("frames")
 
 
-@case("readers are found and named, and a port that nobody named is not written to")
+@bed_case("readers are found and named, and a port that nobody named is not written to")
 def found():
     with Bed(SERIAL) as b:
         r = b.probe("--list")

@@ -370,6 +370,18 @@ void neo_count_code(struct sim_model *m, uint8_t cmd, uint8_t sub)
     m->count.by_code[i]++;
 }
 
+/* Keeps it, so that a test can ask which commands there were. */
+static void note_seen(struct sim_model *m, const struct neo_cmd *c, size_t data)
+{
+    uint32_t what = (uint32_t)c->cmd << 24 | (uint32_t)c->sub << 16 | (data > 0 ? c->data[0] : (uint32_t)NEO_NO_DATA);
+    size_t i = 0;
+
+    while (i < m->count.seen_count && m->count.seen[i] != what)
+        i++;
+    if (i == m->count.seen_count && i < NEO_SEEN)
+        m->count.seen[m->count.seen_count++] = what;
+}
+
 static uint8_t refuse(unsigned long *counter, enum neo_status status)
 {
     ++*counter;
@@ -411,6 +423,7 @@ void neo_run(struct sim_model *m, const uint8_t *frame, size_t n)
     m->sub = c.sub;
     m->count.commands++;
     neo_count_code(m, c.cmd, c.sub);
+    note_seen(m, &c, n > NEO_DATA_AT + 2 ? n - NEO_DATA_AT - 2 : 0);
     neo_fault_choose(m, c.cmd, c.sub);
     if (!m->fault.execute && m->fault.kind == NEO_FAULT_REMOVE) {
         neo_remove_all(m, false);

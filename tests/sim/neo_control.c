@@ -14,6 +14,8 @@
  *   fault KIND[=ARG] [times=N] [skip=N] [at=CCSS] [exec=0|1] | fault clear
  *   last                        the last command frame in hex
  *   state                       pass-through, field, session
+ *   seen                        every command so far, once: "CCSS", "CCSS:HH" with the first byte of its data;
+ *                               "..." behind them if there were more than can be kept
  *   send HEX                    raw bytes to the host; unasked CCSS… a frame to the host
  */
 #define _POSIX_C_SOURCE 200809L
@@ -430,6 +432,18 @@ static bool last(struct sim_model *m, FILE *reply)
     return true;
 }
 
+static bool seen(struct sim_model *m, FILE *reply)
+{
+    for (size_t i = 0; i < m->count.seen_count; i++) {
+        uint32_t what = m->count.seen[i];
+
+        fprintf(reply, "%s%04X", i == 0 ? "" : " ", (unsigned)(what >> 16));
+        if ((what & 0xFFFF) != NEO_NO_DATA)
+            fprintf(reply, ":%02X", (unsigned)(what & 0xFF));
+    }
+    return say(reply, true, m->count.seen_count == NEO_SEEN ? " ..." : "");
+}
+
 bool neo_control(struct sim_model *m, const char *verb, const char *args, FILE *reply)
 {
     if (strcmp(verb, "insert") == 0)
@@ -456,6 +470,8 @@ bool neo_control(struct sim_model *m, const char *verb, const char *args, FILE *
         return last(m, reply);
     if (strcmp(verb, "state") == 0)
         return state(m, reply);
+    if (strcmp(verb, "seen") == 0)
+        return seen(m, reply);
     if (strcmp(verb, "send") == 0 || strcmp(verb, "unasked") == 0)
         return send_raw(m, args, verb[0] == 'u', reply);
     return say(reply, false, "unknown verb");

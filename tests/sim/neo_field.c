@@ -223,7 +223,7 @@ void neo_card_gone(struct sim_model *m, struct neo_card *c)
 /* ---- what the host gets to see -------------------------------------------------------------------------------- */
 
 /* The structure of encrypted answers; the cipher is a stand-in, for nobody is meant to read it. */
-static size_t encrypt(const struct sim_model *m, const uint8_t *data, size_t n, bool sw, uint8_t out[NEO_FRAME_MAX])
+static size_t encrypt(struct sim_model *m, const uint8_t *data, size_t n, bool sw, uint8_t out[NEO_FRAME_MAX])
 {
     size_t plain = sw ? n - 2 : n, padded = (2 + plain + 15) / 16 * 16, len = 2;
 
@@ -238,14 +238,17 @@ static size_t encrypt(const struct sim_model *m, const uint8_t *data, size_t n, 
     for (size_t i = 0; i < padded; i++)
         out[len + i] = (uint8_t)(out[len + i] ^ (0xA5 + 7 * i));
     len += padded;
+    if (m->opt.enc == NEO_ENC_OTHER) /* a shape that nobody knows: ciphertext and no more */
+        return len;
     if (sw) {
         memcpy(out + len, data + plain, 2);
         len += 2;
     }
     out[len++] = 0x00;
     out[len++] = 0x0A;
-    for (uint8_t i = 0; i < 10; i++)
+    for (uint8_t i = 0; i < 9; i++)
         out[len++] = (uint8_t)(0xF0 + i);
+    out[len++] = (uint8_t)(0xF9 + (m->opt.ksn_stays ? 0 : m->ksn++));
     out[len++] = 0x00;
     out[len++] = m->opt.enc == NEO_ENC_MAC ? 0x10 : 0x00;
     for (uint8_t i = 0; i < 16 && m->opt.enc == NEO_ENC_MAC; i++)

@@ -47,13 +47,13 @@ enum neo_status {
 enum { NEO_CRC_STRICT, NEO_CRC_LENIENT, NEO_CRC_SWAPPED, NEO_CRC_SWAPPED_ALL };
 enum { NEO_ATS_OFF, NEO_ATS_A, NEO_ATS_B };
 enum { NEO_15693_OFF, NEO_15693_CRC3309, NEO_15693_DRIVERCRC };
-enum { NEO_ENC_OFF, NEO_ENC_MAC, NEO_ENC_NOMAC, NEO_ENC_NOKEY, NEO_ENC_EXHAUSTED };
+enum { NEO_ENC_OFF, NEO_ENC_MAC, NEO_ENC_NOMAC, NEO_ENC_NOKEY, NEO_ENC_EXHAUSTED, NEO_ENC_OTHER };
 enum { NEO_BOOT_NONE, NEO_BOOT_TEXT, NEO_BOOT_FRAME };
 
 struct neo_options {
     unsigned link_hid, out_setreport, keyboard, vid, pid;
     unsigned crc, nocard, nocontact, ats_poll, felica_raw, info, dual_loose, eager_auth, stays, sred, enc;
-    unsigned iso15693, vicinity_type, icc, get_response, fwt, latency, poll_time;
+    unsigned ksn_stays, iso15693, vicinity_type, icc, get_response, fwt, latency, poll_time;
     unsigned answer_crc, nibble_any;
     unsigned boot, boot_ms, burst, auto_switch, baud_allowed, antenna_any, second_stop, product;
     char serial[24], model[64];
@@ -110,7 +110,8 @@ enum {
     NEO_FIELD_MAX = 8,
     NEO_CONTACTS = 9, /* ICC, SAM1 … SAM8 */
     NEO_QUEUE = 8,
-    NEO_COUNTED = 96
+    NEO_COUNTED = 96,
+    NEO_SEEN = 192
 };
 
 struct neo_contact {
@@ -135,6 +136,8 @@ struct neo_counts {
     unsigned code[NEO_COUNTED];
     unsigned long by_code[NEO_COUNTED];
     size_t codes;
+    uint32_t seen[NEO_SEEN]; /* each command with the first byte of its data, or FFFF; once */
+    size_t seen_count;
 };
 
 /* What the reader knows of the card it activated last. */
@@ -193,7 +196,8 @@ struct sim_model {
         struct neo_contact *contact; /* NULL: contactless */
         struct neo_card *card;
     } apdu;
-    uint8_t ins; /* of the last contactless APDU: what an encrypting reader looks at */
+    unsigned ksn; /* encrypted answers so far */
+    uint8_t ins;  /* of the last contactless APDU: what an encrypting reader looks at */
     uint8_t rapdu[SIM_RAPDU_MAX];
 
     struct neo_card *field[NEO_FIELD_MAX];
@@ -222,6 +226,7 @@ void neo_burst_update(struct sim_model *m);
 /* neo_commands.c */
 void neo_run(struct sim_model *m, const uint8_t *frame, size_t n);
 void neo_count_code(struct sim_model *m, uint8_t cmd, uint8_t sub);
+enum { NEO_NO_DATA = 0xFFFF };
 
 /* neo_field.c */
 void neo_field_off(struct sim_model *m);

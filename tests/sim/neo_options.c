@@ -37,7 +37,8 @@ static const struct option {
     {"auth", AT(eager_auth), "lazy|eager", 0, 0, 0},
     {"aftererror", AT(stays), "mute|stay", 0, 0, 0},
     {"sred", AT(sred), "0|1", 0, 0, 0},
-    {"enc", AT(enc), "off|mac|nomac|nokey|exhausted", 0, 0, NEO_ENC_OFF},
+    {"enc", AT(enc), "off|mac|nomac|nokey|exhausted|other", 0, 0, NEO_ENC_OFF},
+    {"ksn", AT(ksn_stays), "counts|stays", 0, 0, 0}, /* of encrypted answers */
     {"iso15693", AT(iso15693), "off|crc3309|drivercrc", 0, 0, NEO_15693_OFF},
     {"vicinitytype", AT(vicinity_type), NULL, 16, 0xFF, 0},
     {"icc", AT(icc), "off|on", 0, 0, 1},

@@ -642,7 +642,11 @@ static void test_sred_and_encryption(void **state)
     assert_string_equal(want + 3 + 2 * 34, "9000000AF0F1F2F3F4F5F6F7F8F90010303132333435363738393A3B3C3D3E3F");
     CTL("option", "enc=nomac", "ok");
     snprintf(want, sizeof want, "%s", rig_ask("2C13", "0080A8000002830000"));
+    assert_string_equal(want + 3 + 2 * 34, "9000000AF0F1F2F3F4F5F6F7F8FA0000"); /* the KSN counts */
+    CTL("option", "ksn=stays", "ok");
+    snprintf(want, sizeof want, "%s", rig_ask("2C13", "0080A8000002830000"));
     assert_string_equal(want + 3 + 2 * 34, "9000000AF0F1F2F3F4F5F6F7F8F90000");
+    assert_non_null(strstr(rig_control("seen", ""), "2C13:00"));
     CTL("option", "enc=nokey", "ok");
     ASK("2C03", "00B2010C00", "90:");
     CTL("option", "enc=exhausted", "ok");
