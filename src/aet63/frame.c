@@ -5,19 +5,24 @@
  */
 #include "aet63/frame.h"
 
+#include <string.h>
 #include "base/checksum.h"
 
 enum { RESPONSE_MIN = 5, COMMAND_MIN = 4 };
 
+/* The 256 bytes as two digits each, one after the other. */
+#define SIXTEEN(h) h "0" h "1" h "2" h "3" h "4" h "5" h "6" h "7" h "8" h "9" h "A" h "B" h "C" h "D" h "E" h "F"
+static const char hex_pairs[] = SIXTEEN("0") SIXTEEN("1") SIXTEEN("2") SIXTEEN("3") SIXTEEN("4") SIXTEEN("5")
+    SIXTEEN("6") SIXTEEN("7") SIXTEEN("8") SIXTEEN("9") SIXTEEN("A") SIXTEEN("B") SIXTEEN("C") SIXTEEN("D")
+    SIXTEEN("E") SIXTEEN("F");
+
 /* Writes n bytes as text; returns where the next one goes. The caller has made sure that there is room. */
 static uint8_t *put_hex(uint8_t *text, const uint8_t *p, size_t n, uint8_t *sum)
 {
-    static const uint8_t digits[] = "0123456789ABCDEF";
     uint8_t all = *sum;
 
-    for (const uint8_t *end = p + n; p < end; p++) {
-        *text++ = digits[*p >> 4];
-        *text++ = digits[*p & 15];
+    for (const uint8_t *end = p + n; p < end; p++, text += 2) {
+        memcpy(text, hex_pairs + 2 * *p, 2);
         all ^= *p;
     }
     *sum = all;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
- * Time on CLOCK_MONOTONIC. A deadline is a plain number, so comparing and passing it costs nothing; arithmetic that could
- * overflow saturates.
+ * Time on CLOCK_MONOTONIC. A deadline is a plain number, so comparing and passing it costs nothing; arithmetic that
+ * could overflow saturates.
  */
 #include "base/clock.h"
 
@@ -28,7 +28,7 @@ int64_t clock_suspended(void)
     return best <= 0 ? 0 : (best + CLOCK_SUSPEND_STEP / 2) / CLOCK_SUSPEND_STEP * CLOCK_SUSPEND_STEP;
 }
 
-/* The difference of the two clocks read one after the other is what it is, or more if the thread was held up between. */
+/* The difference of the two clocks, read one after the other, is what it is, or more if the thread was held up. */
 bool clock_may_have_suspended(int64_t known)
 {
     int64_t before = clock_now();

@@ -14,12 +14,6 @@ static struct usb *usb_of(struct transport *t)
     return (struct usb *)t;
 }
 
-/* Why no call can do anything any more, or R_SUCCESS. Lock held. */
-static enum result usb_ended(const struct usb *u)
-{
-    return u->gone ? R_GONE : u->cancelled ? R_CANCELLED : R_SUCCESS;
-}
-
 /* ---- out ---- */
 
 /* Waits for the OUT transfer and takes it back at the deadline. R_SUCCESS: it came back by itself (see out.status),
@@ -28,11 +22,11 @@ static enum result await_out(struct usb *u, deadline_t until)
 {
     enum result ended;
 
-    while (u->out.flying && (ended = usb_ended(u)) == R_SUCCESS && usb_wait(u, until))
+    while (u->out.flying && u->ended == R_SUCCESS && usb_wait(u, until))
         ;
     if (!u->out.flying)
         return R_SUCCESS;
-    ended = usb_ended(u);
+    ended = u->ended;
     pthread_mutex_unlock(&u->lock);
     libusb_cancel_transfer(u->out.transfer);
     pthread_mutex_lock(&u->lock);
@@ -75,21 +69,18 @@ static enum result out_failed(struct usb *u, enum libusb_transfer_status status,
 /* Takes the OUT transfer, so that its buffer may be filled; run_out() follows. */
 static enum result take_out(struct usb *u, deadline_t until)
 {
-    bool late = deadline_passed(until), flying = false;
+    bool late = deadline_passed(until);
     enum result r;
 
     pthread_mutex_lock(&u->lock);
-    r = usb_ended(u);
-    if (r == R_SUCCESS) {
-        flying = u->out.flying;
-        u->out.flying |= !late;
-    }
+    r = u->ended;
+    if (r == R_SUCCESS)
+        r = u->out.flying ? R_COMM : late ? R_TIMEOUT : R_SUCCESS;
+    u->out.flying |= r == R_SUCCESS;
     pthread_mutex_unlock(&u->lock);
-    if (flying) {
+    if (r == R_COMM)
         log_fault(u->t.log, "USB output: an earlier transfer has not come back");
-        return R_COMM;
-    }
-    return r == R_SUCCESS && late ? R_TIMEOUT : r;
+    return r;
 }
 
 /* Runs the OUT transfer as its fields say: `length` data bytes, for an IN request at most. *actual may be NULL. */
@@ -182,7 +173,8 @@ static enum result usb_write(struct transport *t, const uint8_t *data, size_t n,
 
     if (n == 0 || n > most)
         return R_INVALID;
-    if (usb_recover_input(u) == R_GONE) /* a pipe that failed before this message concerns no answer to it */
+    /* a pipe that failed before this message concerns no answer to it */
+    if (u->failed && usb_recover_input(u) == R_GONE)
         return R_GONE;
     do {
         size_t now = n < piece ? n : piece;
@@ -207,9 +199,9 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
         return R_INVALID;
     pthread_mutex_lock(&u->lock);
     u->announced = u->overflow_told = false;
-    while ((r = usb_ended(u)) == R_SUCCESS) {
+    while ((r = u->ended) == R_SUCCESS) {
         *n = usb_ring_take(&u->ring, pipe, chunk);
-        if (*n > 0 || usb_any_failed(u) || !in_time)
+        if (*n > 0 || u->failed || !in_time)
             break;
         u->reading = true;
         in_time = usb_wait(u, until);
@@ -220,7 +212,7 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
         return r;
     }
     pthread_mutex_unlock(&u->lock);
-    r = usb_recover_input(u);
+    r = u->failed ? usb_recover_input(u) : R_SUCCESS;
     return r == R_SUCCESS ? R_TIMEOUT : r;
 }
 
@@ -230,7 +222,7 @@ static bool usb_pending(struct transport *t)
     bool pending;
 
     pthread_mutex_lock(&u->lock);
-    pending = u->gone || u->ring.used > 0 || (u->announce_at == 0 && usb_any_failed(u));
+    pending = u->ended == R_GONE || u->ring.used > 0 || (u->announce_at == 0 && u->failed);
     pthread_mutex_unlock(&u->lock);
     return pending;
 }
@@ -242,7 +234,8 @@ static void usb_cancel(struct transport *t)
     struct usb *u = usb_of(t);
 
     pthread_mutex_lock(&u->lock);
-    u->cancelled = true;
+    if (u->ended == R_SUCCESS)
+        u->ended = R_CANCELLED;
     pthread_cond_broadcast(&u->changed);
     pthread_mutex_unlock(&u->lock);
 }
@@ -254,7 +247,7 @@ static enum result usb_reset(struct transport *t)
     int rc;
 
     pthread_mutex_lock(&u->lock);
-    r = usb_ended(u);
+    r = u->ended;
     pthread_mutex_unlock(&u->lock);
     if (r != R_SUCCESS)
         return r;
@@ -274,7 +267,7 @@ static enum result usb_reset(struct transport *t)
     pthread_mutex_unlock(&u->lock);
     usb_start_input(u);
     pthread_mutex_lock(&u->lock);
-    r = usb_ended(u);
+    r = u->ended;
     pthread_mutex_unlock(&u->lock);
     return r != R_SUCCESS ? r : rc == LIBUSB_SUCCESS ? R_SUCCESS : R_NOT_SUPPORTED;
 }

@@ -9,7 +9,7 @@
  * and waited for on the same condition variable. One mutex (`lock`) guards the ring, the states and the counters; it
  * is never held across a libusb call that can call back. A pipe whose transfer failed is not submitted again by the
  * callback (a broken device would make it spin) but by the next read() or write(), after libusb_clear_halt.
- * Unplug is seen by the transfer's status, sets `gone` and wakes everybody.
+ * Unplug is seen by the transfer's status, sets `ended` and wakes everybody.
  */
 #ifndef PURSE_TRANSPORT_USB_H
 #define PURSE_TRANSPORT_USB_H

@@ -15,19 +15,6 @@
 /* libusb 1.0.26 turns this into an int of milliseconds; the thread wakes once in eleven days for nothing. */
 enum { SLEEP_SECONDS = 1000000 };
 
-bool usb_wait(struct usb *u, deadline_t until)
-{
-    if (until == DEADLINE_NEVER)
-        return pthread_cond_wait(&u->changed, &u->lock) == 0;
-    if (deadline_passed(until))
-        return false;
-
-    struct timespec at = deadline_timespec(until);
-
-    pthread_cond_timedwait(&u->changed, &u->lock, &at);
-    return true; /* the caller looks at what it waits for once more, and comes back */
-}
-
 /* ---- news: what a callback found out under the lock and acts on without it ---- */
 
 struct news {
@@ -37,7 +24,7 @@ struct news {
     const char *failure;   /* to be logged */
 };
 
-static void tell(struct usb *u, unsigned pipe, const struct news *news)
+static inline void tell(struct usb *u, unsigned pipe, const struct news *news)
 {
     if (news->dropped)
         log_fault(u->t.log, "USB input overflows: nobody reads it, %lu packets dropped so far", news->dropped);
@@ -64,7 +51,7 @@ static void fail_pipe(struct usb_in *in, const char *why, struct news *news)
 {
     struct usb *u = in->usb;
 
-    in->failed = true;
+    u->failed |= 1u << in->index;
     in->empty = 0;
     news->failure = why;
     if (++in->failures <= USB_QUICK_FAILURES) {
@@ -78,9 +65,9 @@ static void fail_pipe(struct usb_in *in, const char *why, struct news *news)
 /* The device is gone: lock held. */
 static void lose(struct usb *u, struct news *news)
 {
-    if (!u->gone)
+    if (u->ended != R_GONE)
         news->notify = true;
-    u->gone = true;
+    u->ended = R_GONE;
     pthread_cond_broadcast(&u->changed);
 }
 
@@ -117,18 +104,11 @@ static void submit_failed(struct usb_in *in, int why)
  * also holds around callbacks. */
 static void submit_in(struct usb_in *in)
 {
-    struct usb *u = in->usb;
     int r = libusb_submit_transfer(in->transfer);
-    bool take_back;
 
-    if (r != LIBUSB_SUCCESS) {
+    if (r != LIBUSB_SUCCESS)
         submit_failed(in, r);
-        return;
-    }
-    pthread_mutex_lock(&u->lock);
-    take_back = u->stopping;
-    pthread_mutex_unlock(&u->lock);
-    if (take_back)
+    else if (in->usb->stopping)
         libusb_cancel_transfer(in->transfer);
 }
 
@@ -159,7 +139,7 @@ static bool judge(struct usb_in *in, const struct libusb_transfer *transfer, str
             fail_pipe(in, "nothing but empty packets", news);
         if (transfer->status == LIBUSB_TRANSFER_CANCELLED && !in->usb->stopping)
             fail_pipe(in, "cancelled, but not by this driver", news);
-        return !in->failed && !in->usb->stopping;
+        return !(in->usb->failed & 1u << in->index) && !in->usb->stopping;
     case LIBUSB_TRANSFER_NO_DEVICE:
         lose(in->usb, news);
         return false;
@@ -198,18 +178,14 @@ static void LIBUSB_CALL in_done(struct libusb_transfer *transfer)
 enum result usb_recover_input(struct usb *u)
 {
     enum result r = R_SUCCESS;
-    bool any;
 
-    pthread_mutex_lock(&u->lock);
-    any = usb_any_failed(u);
-    pthread_mutex_unlock(&u->lock);
-    for (unsigned i = 0; any && i < u->in_count; i++) {
+    for (unsigned i = 0; i < u->in_count; i++) {
         struct usb_in *in = &u->in[i];
         bool failed;
         int rc;
 
         pthread_mutex_lock(&u->lock);
-        failed = in->failed && !in->flying && !u->gone;
+        failed = u->failed & 1u << i && !in->flying && u->ended != R_GONE;
         pthread_mutex_unlock(&u->lock);
         if (!failed)
             continue;
@@ -222,7 +198,7 @@ enum result usb_recover_input(struct usb *u)
         if (rc != LIBUSB_SUCCESS) /* go on: a pipe that is not halted may refuse it */
             log_fault(u->t.log, "USB input pipe %u: clear halt: %s", i, libusb_error_name(rc));
         pthread_mutex_lock(&u->lock);
-        in->failed = false;
+        u->failed &= ~(1u << i);
         in->flying = true;
         pthread_mutex_unlock(&u->lock);
         submit_in(in);
@@ -234,8 +210,8 @@ void usb_start_input(struct usb *u)
 {
     pthread_mutex_lock(&u->lock);
     u->stopping = false;
+    u->failed = 0;
     for (unsigned i = 0; i < u->in_count; i++) {
-        u->in[i].failed = false;
         u->in[i].empty = u->in[i].failures = 0;
         u->in[i].flying = true;
     }
@@ -340,9 +316,7 @@ static bool next_sleep(struct usb *u, struct timeval *sleep)
     go_on = !u->thread_ends;
     if (u->announce_at != 0 && deadline_passed(u->announce_at)) {
         u->announce_at = 0;
-        for (unsigned i = 0; i < u->in_count; i++)
-            if (u->in[i].failed && !news.notify)
-                news.notify = announce(u);
+        news.notify = u->failed && announce(u);
     } else if (u->announce_at != 0) {
         int ms = deadline_left_ms(u->announce_at);
 

@@ -13,8 +13,10 @@
 #ifndef PURSE_USB_INTERNAL_H
 #define PURSE_USB_INTERNAL_H
 
+#include <errno.h>
 #include <libusb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include "transport/usb.h"
 
 enum {
@@ -54,7 +56,6 @@ struct usb_in {
     uint8_t packet[TRANSPORT_CHUNK_MAX];
     /* guarded by usb->lock */
     bool flying;
-    bool failed;
     unsigned empty;    /* empty packets in a row */
     unsigned failures; /* since input came last */
 };
@@ -88,11 +89,13 @@ struct usb {
     struct usb_out out;
 
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* CLOCK_MONOTONIC; input, a transfer that came back, gone, cancelled */
+    pthread_cond_t changed; /* CLOCK_MONOTONIC; input, a transfer that came back, the end */
+    /* set with the lock held, looked at without it as well */
+    atomic_uint failed;   /* a bit for each IN pipe that has failed and that nobody has brought back yet */
+    atomic_bool stopping; /* IN transfers are wanted back: submit none */
     /* guarded by lock */
     struct usb_ring ring;
-    bool gone, cancelled;
-    bool stopping;       /* IN transfers are wanted back: submit none */
+    enum result ended;   /* why no call can do anything any more: R_GONE, R_CANCELLED; R_SUCCESS: none has to end */
     bool thread_ends;    /* the event thread is to return */
     bool reading;        /* read() waits on `changed` */
     bool announced;      /* notify was called since the last read() */
@@ -116,22 +119,19 @@ enum result usb_prepare_transfers(struct usb *u);
 void usb_start_input(struct usb *u);
 /* Cancels all transfers and waits for them, bounded. False: libusb has not given one back. */
 bool usb_stop_transfers(struct usb *u);
-/* Brings IN pipes that failed back to work; by the owner of the device. R_SUCCESS; R_COMM: at least one had failed;
- * R_GONE. */
+/* Brings IN pipes that failed back to work; by the owner of the device, if `failed` says that there are any. R_SUCCESS;
+ * R_COMM: at least one had failed; R_GONE. */
 enum result usb_recover_input(struct usb *u);
 /* The device has gone: wakes everybody and tells the owner of the transport, once. No lock held. */
 void usb_lose(struct usb *u);
 
-/* Has an IN pipe failed that nobody has brought back yet? Lock held. */
-static inline bool usb_any_failed(const struct usb *u)
+/* Waits for `changed` with the lock held; false when the deadline has passed. What is waited for may be there even so,
+ * and may be missing otherwise: the caller looks. */
+static inline bool usb_wait(struct usb *u, deadline_t until)
 {
-    for (unsigned i = 0; i < u->in_count; i++)
-        if (u->in[i].failed)
-            return true;
-    return false;
-}
+    struct timespec at = deadline_timespec(until);
 
-/* Waits for `changed` with the lock held; false when the deadline has passed (then without a system call). */
-bool usb_wait(struct usb *u, deadline_t until);
+    return pthread_cond_timedwait(&u->changed, &u->lock, &at) != ETIMEDOUT;
+}
 
 #endif

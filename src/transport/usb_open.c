@@ -332,8 +332,7 @@ static enum result set_up(struct usb *u, const struct usb_open_options *o)
         return r;
     usb_start_input(u);
     pthread_mutex_lock(&u->lock);
-    if (u->gone)
-        r = R_GONE;
+    r = u->ended;
     pthread_mutex_unlock(&u->lock);
     return r;
 }

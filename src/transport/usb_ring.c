@@ -40,24 +40,30 @@ size_t usb_ring_take(struct usb_ring *ring, unsigned *pipe, uint8_t *chunk)
     return n;
 }
 
-unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n)
+/* Makes room for `need` bytes behind what is kept. Returns how many chunks it dropped. */
+static unsigned make_room(struct usb_ring *ring, size_t need)
 {
     unsigned dropped = 0;
-    uint8_t *at;
 
-    for (; USB_RING_SIZE - ring->used < USB_RING_HEADER + n; dropped++)
+    for (; USB_RING_SIZE - ring->used < need; dropped++)
         forget(ring);
-    if (USB_RING_SIZE - ring->used - ring->head < USB_RING_HEADER + n) {
-        memmove(ring->bytes, ring->bytes + ring->head, ring->used);
-        ring->head = 0;
-    }
-    at = ring->bytes + ring->head + ring->used;
+    memmove(ring->bytes, ring->bytes + ring->head, ring->used);
+    ring->head = 0;
+    ring->dropped += dropped;
+    return dropped;
+}
+
+unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n)
+{
+    bool fits = USB_RING_SIZE - ring->used - ring->head >= USB_RING_HEADER + n;
+    unsigned dropped = fits ? 0 : make_room(ring, USB_RING_HEADER + n);
+    uint8_t *at = ring->bytes + ring->head + ring->used;
+
     at[0] = (uint8_t)pipe;
     at[1] = (uint8_t)n;
     at[2] = (uint8_t)(n >> 8);
     memcpy(at + USB_RING_HEADER, data, n);
     ring->used += USB_RING_HEADER + n;
-    ring->dropped += dropped;
     return dropped;
 }
 

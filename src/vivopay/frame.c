@@ -113,11 +113,11 @@ static enum vivo_input judge(struct vivo_decoder *d, struct vivo_frame *f)
 
 enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n, struct vivo_frame *f)
 {
-    drop(d, d->taken);
-    d->taken = 0;
-    if (d->len == 0 && *n == 0)
-        return VIVO_MORE;
-    hunt(d);
+    if (d->taken > 0) {
+        drop(d, d->taken);
+        d->taken = 0;
+        hunt(d);
+    }
     for (;;) {
         bool in_header = d->len < LENGTH_AT + 2;
         size_t want = wanted(d), now = want - d->len;
@@ -135,11 +135,6 @@ enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n
         if (in_header)
             hunt(d);
     }
-}
-
-bool vivo_decoder_open(const struct vivo_decoder *d)
-{
-    return d->len > d->taken;
 }
 
 /* ---- HID reports ---------------------------------------------------------------------------------------------- */

@@ -62,7 +62,10 @@ void vivo_decoder_reset(struct vivo_decoder *d);
 enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n, struct vivo_frame *f);
 
 /* Is the decoder inside a frame, so that silence means a broken one? */
-bool vivo_decoder_open(const struct vivo_decoder *d);
+static inline bool vivo_decoder_open(const struct vivo_decoder *d)
+{
+    return d->len > d->taken;
+}
 
 /* ---- HID reports ---------------------------------------------------------------------------------------------- */
 

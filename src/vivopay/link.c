@@ -173,13 +173,21 @@ static void found_frame(struct vivo *v, const struct vivo_frame *f)
         vivo_contradicted(v, 9, "an answer has its CRC low byte first");
 }
 
+/* Decodes what is there. */
+static enum vivo_input decode(struct vivo *v, struct vivo_frame *f)
+{
+    if (v->rest_n == 0 && !vivo_decoder_open(&v->decoder))
+        return VIVO_MORE;
+    return vivo_decode(&v->decoder, &v->rest, &v->rest_n, f);
+}
+
 /* Waits for a frame. R_COMM: a broken one came. */
 static enum result receive(struct vivo *v, struct vivo_frame *f, deadline_t until)
 {
     enum result r;
 
     for (bool first = true;; first = false) {
-        switch (vivo_decode(&v->decoder, &v->rest, &v->rest_n, f)) {
+        switch (decode(v, f)) {
         case VIVO_FRAME:
             found_frame(v, f);
             return R_SUCCESS;
@@ -257,13 +265,22 @@ enum result vivo_drain(struct vivo *v, unsigned quiet_ms, deadline_t until)
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
+/* USB only: it costs no system call there. */
+static bool input_waits(struct vivo *v)
+{
+    struct transport *t = v->line;
+
+    return t && t->ops->pending && (t->ops->pending(t) || v->assembly.open);
+}
+
 enum result vivo_take_input(struct vivo *v)
 {
-    deadline_t until = deadline_in(v->reader.settings->command_wait);
-    struct transport *t = v->line;
+    deadline_t until = DEADLINE_NEVER;
     struct vivo_frame f;
 
-    while (t && t->ops->pending && (t->ops->pending(t) || v->assembly.open)) {
+    while (input_waits(v)) {
+        if (until == DEADLINE_NEVER)
+            until = deadline_in(v->reader.settings->command_wait);
         if (deadline_passed(until)) {
             log_fault(v->reader.log, "the reader does not stop sending");
             v->in_sync = false;
@@ -318,7 +335,7 @@ static bool drop_stale(struct vivo *v)
     struct vivo_frame f;
     enum vivo_input input;
 
-    while ((input = vivo_decode(&v->decoder, &v->rest, &v->rest_n, &f)) != VIVO_MORE)
+    while ((input = decode(v, &f)) != VIVO_MORE)
         if (input == VIVO_FRAME && !heed(v, &f))
             log_fault(v->reader.log, "a frame %02X status %02X came behind the last answer; dropped", f.command,
                       f.status);
@@ -444,7 +461,7 @@ void vivo_check_suspend(struct vivo *v)
 /* Brings up what is down, from below. */
 static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
 {
-    enum result r = vivo_take_input(v); /* USB: what came since the last answer; it costs no system call */
+    enum result r = vivo_take_input(v); /* USB: what came since the last answer */
 
     if (r != R_SUCCESS)
         return r;
@@ -480,7 +497,6 @@ static enum result exchange(struct vivo *v, const struct vivo_request *q, bool n
                             deadline_t until)
 {
     const struct vivo_command *row = vivo_command(q->command, q->sub);
-    const struct vivo_order_state *order = &v->orders[vivo_command_index(row)];
     bool flip = false;
     enum result r;
 
@@ -497,7 +513,7 @@ static enum result exchange(struct vivo *v, const struct vivo_request *q, bool n
         }
         if (--tries == 0 || !may_repeat(r, until))
             break;
-        flip = r == R_TIMEOUT && !order->known && !order_is_set(v, row);
+        flip = r == R_TIMEOUT && !v->orders[vivo_command_index(row)].known && !order_is_set(v, row);
     }
     if (r == R_GONE && !v->hid)
         r = vivo_line_lost(v, r);
