@@ -12,6 +12,8 @@ happens it ends with the test: purse-sim and pcscd get the death signal of their
 A scenario is a file of functions marked @case("name"), run one after the other by main(); each makes its own Rig. A case
 that returns has passed, provided that pcscd ended well: a crash of the driver at any time, also while it is closed, is a
 failed case. Environment: PRE (libraries to preload into pcscd: a sanitizer's), RUNNER (a program to run pcscd with).
+
+The same cases run under a real kernel: tests/kernel/bed.py puts a rig in this one's place that only starts otherwise.
 """
 import collections
 import fnmatch
@@ -92,16 +94,26 @@ class Rig:
         with open(base + "/ifd-purse.conf", "w") as f:
             f.write(self.settings)
         if self.ports:
-            self.write_reader_conf()
+            self.write_reader_conf(base + "/conf/serial", build + "/libifdpurse-serial.so")
 
-    def write_reader_conf(self):
+    def write_reader_conf(self, path, library):
         """One record for each serial reader; LIBPATH ends a record, so it stands last."""
-        with open(base + "/conf/serial", "w") as f:
+        with open(path, "w") as f:
             for name, device in self.ports.items():
-                f.write('FRIENDLYNAME "%s"\nDEVICENAME %s\nLIBPATH %s\n' %
-                        (name, device, build + "/libifdpurse-serial.so"))
+                f.write('FRIENDLYNAME "%s"\nDEVICENAME %s\nLIBPATH %s\n' % (name, device, library))
 
     def start(self):
+        self.launch()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(base + "/ctl")
+        self.file = self.socket.makefile("r")
+        self.pc = self.wait_daemon()
+        if self.wait:
+            self.pc.wait_readers(lambda names: len(names) >= self.wait, 20 if not self.slow() else 60)
+
+    def launch(self):
+        """Starts the simulator, whose child pcscd is, and waits until its readers are plugged in."""
         command = unshare()
         self.prepare()
         ready, ready_w = os.pipe()
@@ -114,23 +126,22 @@ class Rig:
         # (lifecycle.py), a sanitizer what is read and written wrongly.
         env.setdefault("ASAN_OPTIONS", "detect_leaks=0")
         env.update(self.env)
-        args = [a for r in self.readers for a in ("--reader", r)]
         with open(self.log_path, "wb") as log:
-            self.process = subprocess.Popen(command + ["sh", "-ec", NAMESPACE, "sh"] + args, stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, pass_fds=[ready_w], env=env)
+            self.process = subprocess.Popen(command + ["sh", "-ec", NAMESPACE, "sh"] + self.arguments(), env=env,
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[ready_w])
         Rig.current = self
+        self.wait_simulator(ready, ready_w)
+
+    def arguments(self):
+        return [a for r in self.readers for a in ("--reader", r)]
+
+    def wait_simulator(self, ready, ready_w):
+        """It says so on a pipe."""
         os.close(ready_w)
         told = os.read(ready, 16)
         os.close(ready)
         if told != b"ready\n":
             raise AssertionError("the simulator did not start: " + self.log())
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(base + "/ctl")
-        self.file = self.socket.makefile("r")
-        self.pc = self.wait_daemon()
-        if self.wait:
-            self.pc.wait_readers(lambda names: len(names) >= self.wait, 20 if not self.slow() else 60)
 
     def slow(self):
         return bool(self.runner or os.environ.get("RUNNER"))

@@ -52,6 +52,8 @@ struct vhci_port {
     GSource *source;
     GByteArray *in;
     GQueue pending; /* struct urb */
+    uint32_t newest; /* the sequence number of the last transfer that came */
+    GQueue withdrawn; /* those of transfers that are still to come, and not wanted any more */
 };
 
 struct urb {
@@ -111,9 +113,11 @@ static void take_submit(struct vhci_port *p, const uint32_t *word, const uint8_t
     bool to_host = ntohl(word[W_DIRECTION]) != 0;
     uint32_t sequence = ntohl(word[W_SEQUENCE]), number = ntohl(word[W_ENDPOINT]);
     struct usb_ep *ep = number > 15 ? NULL : usb_dev_ep(p->dev, (uint8_t)(number | (number && to_host ? 0x80 : 0)));
+    bool withdrawn = g_queue_remove(&p->withdrawn, GUINT_TO_POINTER(sequence));
 
-    if (!ep) {
-        answer(p, RET_SUBMIT, sequence, -EPIPE, NULL, 0, to_host);
+    p->newest = sequence;
+    if (!ep || withdrawn) {
+        answer(p, RET_SUBMIT, sequence, withdrawn ? -ECONNRESET : -EPIPE, NULL, 0, to_host);
         return;
     }
     struct urb *urb = g_malloc0(sizeof *urb + length + 1);
@@ -130,7 +134,13 @@ static void take_submit(struct vhci_port *p, const uint32_t *word, const uint8_t
     usb_submit(p->dev, ep, &urb->xfer);
 }
 
-/* The kernel does not want a transfer any more. One that is done already was answered, and that answer stands. */
+/* The kernel does not want a transfer any more. One that is done already was answered, and that answer stands.
+ *
+ * One may also be still to come: vhci_hcd sends what was submitted and what was cancelled from two queues in turn. A
+ * transfer that is cancelled at once, while the second is at work, comes behind its own cancellation, whose answer the
+ * kernel takes for "was given back already", and whoever cancelled it would wait without an end. So it is given back
+ * when it comes.
+ */
 static void take_unlink(struct vhci_port *p, const uint32_t *word)
 {
     uint32_t sequence = ntohl(word[W_SEQUENCE]), wanted = ntohl(word[UNLINK_SEQUENCE]);
@@ -145,6 +155,10 @@ static void take_unlink(struct vhci_port *p, const uint32_t *word)
         g_free(urb);
         status = -ECONNRESET;
         break;
+    }
+    if ((int32_t)(wanted - p->newest) > 0) {
+        sim_log(p->dev->reader, "transfer %u is cancelled before it comes", wanted);
+        g_queue_push_tail(&p->withdrawn, GUINT_TO_POINTER(wanted));
     }
     answer(p, RET_UNLINK, sequence, status, NULL, 0, false);
 }
@@ -247,6 +261,7 @@ struct vhci_port *vhci_port_new(struct usb_dev *dev, unsigned number)
     p->fd = -1;
     p->in = g_byte_array_new();
     g_queue_init(&p->pending);
+    g_queue_init(&p->withdrawn);
     return p;
 }
 
@@ -262,6 +277,8 @@ bool vhci_port_plug(struct vhci_port *p, struct sim_reader *power_on)
     setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     sim_lock();
     p->fd = pair[0];
+    p->newest = 0;
+    g_queue_clear(&p->withdrawn);
     g_byte_array_set_size(p->in, 0);
     usb_dev_connect(p->dev);
     p->source = g_unix_fd_source_new(p->fd, G_IO_IN | G_IO_HUP | G_IO_ERR);

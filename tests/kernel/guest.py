@@ -6,7 +6,8 @@ and pcscd with the installed bundle. Simulated are the devices alone: USB reader
 and a reader at the far end of a null modem cable (purse-sim-vhci). There is no umockdev.
 
 The first half of the cases has a pcscd that runs as root and no group pcscd; the second half has the group, and a pcscd
-that runs as a user of its own. The cases stand on each other; after a failure the others are not run.
+that runs as a user of its own. These cases stand on each other; after a failure the others are not run. Then come cases
+of the end-to-end tests, the very same (bed.py), and each of them begins with nothing.
 """
 import glob
 import grp
@@ -23,8 +24,10 @@ import time
 
 build = sys.argv[1]
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)) + "/../e2e")
+import bed  # noqa: E402
 import picture  # noqa: E402
 import winscard  # noqa: E402
+from bed import attribute, driver_of, settle, wait  # noqa: E402
 
 AET63, VIVOPAY = "ACS AET63 BioTRUSTKey ", "ID TECH ViVOpay VP3300 (630Z000001) "
 DOOR, DESK = "At the door", "At the desk"
@@ -34,6 +37,7 @@ PATIENCE = 30  # seconds of the guest's own clock; nothing here is a time that i
 CASE_SECONDS = 150  # a case that takes longer stands still, and there is a picture of it (picture.py)
 HEARTBEAT = 10  # what is silent for much longer does not run at all (attend)
 LOG = "/run/pcscd.log"
+POSTINST = "/var/lib/dpkg/info/ifd-purse.postinst"
 READERS = ("aet63:card=echo-t0,unplugged", "neo:link=hid,unplugged", "neo:tty=ttyACM0,serial=DOOR,unplugged",
            "neo:tty=ttyS2,serial=DESK")
 SIM_AET63, SIM_VIVOPAY, SIM_DOOR, SIM_DESK = range(4)
@@ -42,18 +46,6 @@ SIM_AET63, SIM_VIVOPAY, SIM_DOOR, SIM_DESK = range(4)
 def up():
     with open("/proc/uptime") as f:
         return f.read().split()[0]
-
-
-def wait(what, call, seconds=PATIENCE):
-    """The first true value of the call."""
-    end = time.monotonic() + seconds
-    while True:
-        value = call()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError("%s: not within %d s" % (what, seconds))
-        time.sleep(0.05)
 
 
 def same(what, is_, should):
@@ -91,28 +83,12 @@ class Simulator:
         return reply[2:].strip()
 
 
-def attribute(path, name):
-    try:
-        with open(path + "/" + name) as f:
-            return f.read().strip()
-    except OSError:
-        return None
-
-
 def usb_device(vid, pid):
     """Its directory in sysfs, or None."""
     for path in glob.glob("/sys/bus/usb/devices/*"):
         if (attribute(path, "idVendor"), attribute(path, "idProduct")) == (vid, pid):
             return path
     return None
-
-
-def driver_of(device):
-    """The kernel driver of its first interface; None: it has none."""
-    try:
-        return os.path.basename(os.readlink(glob.glob(device + "/*:1.0")[0] + "/driver"))
-    except (OSError, IndexError):
-        return None
 
 
 def node_of(device):
@@ -131,11 +107,6 @@ def who_may(path):
     """owner:group mode"""
     s = os.stat(path)
     return "%s:%s %04o" % (pwd.getpwuid(s.st_uid).pw_name, grp.getgrgid(s.st_gid).gr_name, stat.S_IMODE(s.st_mode))
-
-
-def settle():
-    """Until udev has done all that it was told."""
-    run("udevadm", "settle", "--timeout=%d" % PATIENCE)
 
 
 def plug(number, vid, pid):
@@ -220,6 +191,24 @@ def case(name):
 cases = []
 sim = daemon = None
 
+# What of tests/e2e runs here: the scenario, whether its serial reader is at the end of a cable, patterns of its cases.
+SCENARIOS = [
+    ("flow", False, ("S1 to S5 byte for byte with scriptor*", "S2 to S5 with opensc-tool on a T=1 card")),
+    ("lengths", False, ("T=0: every length in*", "T=1: extended APDUs pass by chaining*")),
+    ("presence", False, ("removal while idle *", "bounce while idle*", "swap: *")),
+    ("plug", False, ("unplugged while idle*", "unplugged and plugged again at once", "four readers at once*")),
+    ("vivo_flow", False, ("the flow byte for byte*", "a serial reader, an HID reader and an AET63*")),
+    ("vivo_flow", True, ("what the reader tells*",)),
+    ("vivo_lengths", False, ("beyond: 67 00*",)),
+    ("vivo_presence", False, ("a card taken out of a session*",)),
+    ("vivo_presence", True, ("a client that stays connected keeps the card*",)),
+    ("vivo_port", False, ("a serial port hangs up while empty*", "a serial port that is not there yet*",
+                          "an HID reader that takes its reports by SET_REPORT*")),
+    ("vivo_slots", False, ("contact and SAM slots*",)),
+    ("purse", False, ("data and keys*", "the purse command: its examples*")),
+    ("vicinity", False, ("the recorded transcript of an ICODE SLI*",)),
+]
+
 
 def prepare():
     """A system without group pcscd and without a reader.conf; udev runs."""
@@ -294,15 +283,18 @@ def given_back():
     wait("usbhid", lambda: driver_of(vivopay()) == "usbhid" and hidraw(vivopay()))
 
 
-@case("with a group pcscd: asked as the package's installation asks, udev gives it the readers' nodes")
+@case("with a group pcscd: asked by the package's postinst, udev gives it the readers' nodes")
 def group():
     with open("/etc/group", "a") as f:
         f.write("pcscd:x:977:\n")
     with open("/etc/passwd", "a") as f:
         f.write("pcscd:x:977:977::/nonexistent:/usr/sbin/nologin\n")
-    for vendor in ("072f", "0acd"):
-        run("udevadm", "trigger", "--action=change", "--subsystem-match=usb", "--attr-match=idVendor=" + vendor)
-    run("udevadm", "trigger", "--action=change", "--subsystem-match=hidraw")
+    if os.path.exists(POSTINST):
+        run("sh", POSTINST, "configure", "")
+    else:
+        for vendor in ("072f", "0acd"):
+            run("udevadm", "trigger", "--action=change", "--subsystem-match=usb", "--attr-match=idVendor=" + vendor)
+        run("udevadm", "trigger", "--action=change", "--subsystem-match=hidraw")
     settle()
     for path in (node_of(aet63()), node_of(vivopay()), hidraw(vivopay())):
         same(path, who_may(path), "root:pcscd 0660")
@@ -373,6 +365,19 @@ def the_end():
     same(hidraw(vivopay()), who_may(hidraw(vivopay())), "root:pcscd 0660")
 
 
+def scenarios():
+    """The end-to-end tests' own, with rigs that begin with nothing."""
+    sim("quit")
+    sim.process.wait(PATIENCE)
+    os.unlink("/etc/reader.conf.d/purse")
+    wait("the end of the devices", lambda: not bed.devices())
+    os.environ["RIG_TIMES"] = "1"  # (none of them is judged)
+    bed.use(build)
+    for scenario, cable, names in SCENARIOS:
+        bed.run(scenario, *names, cable=cable)
+        print("  (%s s)" % up(), flush=True)
+
+
 def tell_failure(name, error):
     if os.path.exists(LOG):
         with open(LOG, errors="replace") as f:
@@ -402,6 +407,8 @@ def main():
             with picture.Watch(name, CASE_SECONDS):
                 function()
             print("PASS %s\n  (%s s)" % (name, up()), flush=True)
+        name = "the scenarios of tests/e2e"
+        scenarios()
     except Exception as e:
         tell_failure(name, e if isinstance(e, AssertionError) else repr(e))
     print("END", flush=True)

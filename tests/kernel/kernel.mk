@@ -14,6 +14,7 @@ tests_kernel_purse_sim_vhci_LDADD = libsim.a $(UMOCKDEV_LIBS)
 endif
 EXTRA_DIST += \
 	tests/kernel/attend \
+	tests/kernel/bed.py \
 	tests/kernel/boot \
 	tests/kernel/get-kernel \
 	tests/kernel/guest.py \
