@@ -46,6 +46,7 @@ ahead, started = {}, {}
 def bed_case(name):
     """A case whose only process besides the probe is its simulated reader."""
     def mark(function):
+        assert name not in ahead, name
         ahead[name] = function
         case(name)(lambda: outcome(name))
         return function
@@ -498,7 +499,7 @@ AGAINST = (
     ("V47", "", ["0 insert mifare1k", "0 fault status=08 at=2C07 skip=5"], dict(args=CLASSIC[1])),
 )
 for row, setting, requests, more in AGAINST:
-    bed_case("contradicted: %s%s" % (row, ", %s" % setting if setting else ""))(
+    bed_case(", ".join(filter(None, ("contradicted: " + row, setting, more.get("reader")))))(
         lambda e=(row, setting, requests, more): against(e[0], e[1], *e[2], **e[3]))
 
 
