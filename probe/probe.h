@@ -159,8 +159,8 @@ void confirmed(struct probe *p, const char *fmt, ...) __attribute__((format(prin
 void contradicted(struct probe *p, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void not_tried(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void unsupported(struct probe *p, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Judges from a T=0 card's answer to SELECT without Le, n >= 2 bytes, whether 61xx and its like come up or the reader sends
- * GET RESPONSE by itself. False: this answer does not tell; *sw is its status word in any case. */
+/* Judges from a T=0 card's answer to SELECT without Le, n >= 2 bytes, whether 61xx and its like come up or the reader
+ * sends GET RESPONSE by itself. False: this answer does not tell; *sw is its status word in any case. */
 bool judge_get_response(struct probe *p, const uint8_t *answer, size_t n, unsigned *sw);
 /* A setting that is of use although nothing was contradicted; for a row just confirmed. */
 void suggest(struct probe *p, const char *setting);

@@ -25,8 +25,8 @@ static bool in_a_word(const char *text, const char *at, size_t n)
     return (at > text && isalnum((unsigned char)at[-1])) || isalnum((unsigned char)at[n]);
 }
 
-/* Masks every occurrence of a name that tells whose reader it is; a short one only where it stands alone: inside of words
- * and numbers it would take half of the report. */
+/* Masks every occurrence of a name that tells whose reader it is; a short one only where it stands alone: inside of
+ * words and numbers it would take half of the report. */
 static void mask_name(char *text, const char *name)
 {
     size_t n = strlen(name);

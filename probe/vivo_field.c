@@ -203,8 +203,9 @@ void row_v22(struct probe *p)
         confirmed(p, "the serial number of this card is %s, as its form says", is_random(&first) ? "random" : "fixed");
 }
 
-/* The ATS of a card of type A, past a reader that does not tell it: the card is put to sleep (DESELECT for one that speaks
- * ISO 14443-4 already, HLTA for one that does not), selected by hand and asked by RATS. 0: it could not be had. */
+/* The ATS of a card of type A, past a reader that does not tell it: the card is put to sleep (DESELECT for one that
+ * speaks ISO 14443-4 already, HLTA for one that does not), selected by hand and asked by RATS. 0: it could not be had.
+ */
 static size_t ats_by_hand(struct probe *p, uint8_t ats[ATS_MAX])
 {
     static const uint8_t deselect[] = {0xC2}, rats[] = {0xE0, 0x50};

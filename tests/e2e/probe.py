@@ -677,6 +677,11 @@ def interrupted():
         same("verdicts (%s)" % r.text, (r.verdict["A17"], r.rows("not tried")), ("confirmed", {"A23", "A24", "A27"}))
         assert "1 confirmed, 0 contradicted, 3 not tried." in r.report, r.report
         assert "notify=1" in b.sim("0 status"), b.sim("0 status")
+        b.sim("0 remove")
+        r = b.probe("--exchanges", "--wait", "60", user=(("speaks T=0", [lambda p: p.send_signal(2)]),))
+        same("before it", r.exchange["80", "RESET, no card"][0], "as documented")
+        same("behind it", {r.exchange["80", name][0] for name in ("RESET, cold", "RESET of a T=1 card")}, {"not tried"})
+        assert "0 answered differently" in r.report and "notify=1" in b.sim("0 status"), r.report
 
 
 # ---- the report -----------------------------------------------------------------------------------------------------
@@ -802,7 +807,8 @@ def usage():
     def run(*args):
         return subprocess.run([rig.build + "/ifd-purse-probe"] + list(args), text=True, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
-    for args in (("--card", "t9"), ("--rows", "A01,a11"), ("--moves", "x"), ("--nothing",), ("--doctor", "x"), ("usb",)):
+    for args in (("--card", "t9"), ("--rows", "A01,a11"), ("--moves", "x"), ("--nothing",), ("--doctor", "x"),
+                 ("usb",)):
         same("status of %s" % (args,), run(*args).returncode, 2)
     page = open(os.path.dirname(__file__) + "/../../man/ifd-purse-probe.1").read().replace("\\-", "-")
     for option in re.findall(r"^(--[a-z-]+)", run("--help").stdout, re.M):
