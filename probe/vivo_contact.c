@@ -170,7 +170,8 @@ static void look_for_encryption(struct probe *p)
     if (!vivo_open_apdu(p, &h) || !vivo_apdu(p, vivo_select_ppse, vivo_select_ppse_size, &h))
         return;
     if (h.n == n && memcmp(h.data, first, n) == 0)
-        contradicted(p, NULL, "an answer has the shape of encrypted data, but is the same, KSN too, when it comes again");
+        contradicted(p, NULL,
+                     "an answer has the shape of encrypted data, but is the same, KSN too, when it comes again");
 }
 
 void row_v43(struct probe *p)
