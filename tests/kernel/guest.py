@@ -300,6 +300,28 @@ def group():
         same(path, who_may(path), "root:pcscd 0660")
 
 
+def tool(*args):
+    """ifd-purse-probe's exit status, and what it says."""
+    p = subprocess.run(("ifd-purse-probe",) + args, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                       stderr=subprocess.STDOUT, text=True, timeout=2 * PATIENCE)
+    return p.returncode, p.stdout
+
+
+@case("without pcscd: the doctor says so, the probe asks both USB readers, and then usbhid has the ViVOpay again")
+def probed():
+    status, said = tool("--doctor")
+    same("the doctor's status", status, 1)
+    assert "WRONG  pcscd does not run" in said and "1 thing to mend" in said, said
+    status, said = tool("--no-card", "--no-report", "--rows", "A01,A02,A03,A04,V01,V02")
+    same("the probe's status", status, 0)
+    for words in ("4 confirmed, 0 contradicted, 0 not tried", "2 confirmed, 0 contradicted, 0 not tried",
+                  "A04 form A: one vendor request carries the frame ... confirmed",
+                  "it answers in form HID (interrupt both ways)"):
+        assert words in said, "no %s: %s" % (words, said)
+    wait("usbhid", lambda: driver_of(vivopay()) == "usbhid" and hidraw(vivopay()))
+    settle()
+
+
 @case("a port of the machine that reader.conf.d names is the group's; the others are left alone")
 def ports():
     library = glob.glob("/usr/lib/pcsc/drivers/serial/libifdpurse-serial.so")[0]
@@ -337,6 +359,20 @@ def adapter():
     same("names by place", [os.path.realpath(p) for p in places], [port])
     same(port, who_may(port), "root:pcscd 0660")
     daemon.works(DOOR)
+
+
+@case("the doctor finds nothing wrong, and the probe all four readers, of which pcscd has the two on USB")
+def healthy():
+    status, said = tool("--doctor")
+    same("what is wrong", (status, [line for line in said.splitlines() if "WRONG" in line]), (0, []))
+    for device in (aet63(), vivopay()):
+        assert "pcscd has %s open" % node_of(device) in said, said
+    status, said = tool("--list")
+    same("status", status, 0)
+    for words in ("072F:8002  AET63 BioTRUSTKey at " + node_of(aet63()), "0ACD:3530  ViVOpay ViVOpay USB Reader at ",
+                  "/dev/ttyS1  ViVOpay, by reader.conf.d", BY_NAME + ":slots=cl  ViVOpay, by reader.conf.d",
+                  "/dev/ttyACM0  Serial adapter - SIM1"):
+        assert words in said, "no %s: %s" % (words, said)
 
 
 @case("the adapter is pulled out in a session: an error, an empty slot; plugged in again, the slot goes on")
