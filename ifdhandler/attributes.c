@@ -242,23 +242,12 @@ enum result attribute_get(struct slot *slot, DWORD tag, uint8_t *value, size_t *
     return R_SUCCESS;
 }
 
-/* pcscd tells what it knows already, so no call of this reader needs to say IFD_NO_SUCH_DEVICE any more: pcscd's thread
- * would sleep a second for it, while the removal waits for that thread. */
-static void removed(struct device *d)
-{
-    for (unsigned i = 0; i < d->reader->slot_count; i++) {
-        for (unsigned call = 0; call < CALL_COUNT; call++)
-            (void)slot_gone_first(&d->slots[i], call);
-    }
-    device_removed(d);
-}
-
 enum result attribute_set(struct slot *slot, DWORD tag, const uint8_t *value, size_t length)
 {
     if (tag != TAG_IFD_DEVICE_REMOVED)
         return R_NOT_SUPPORTED;
     if (!value || length != 1 || value[0] != 1)
         return R_INVALID;
-    removed(slot->device);
+    device_removed(slot->device);
     return R_SUCCESS;
 }

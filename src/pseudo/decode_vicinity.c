@@ -70,6 +70,8 @@ static uint16_t take(struct operation *op, uint8_t code, uint8_t p2, const uint8
         return refusal(&q);
     }
     op->kind = OP_VICINITY;
+    if (iso15693_command(code)->writes)
+        op->has_le = false; /* 6C xx would have it sent again */
     op->vicinity.code = code;
     op->vicinity.flags = q.flags;
     op->data = n > 0 ? params : NULL;

@@ -123,7 +123,8 @@ struct operation {
  * longer answer is 6C xx with the exact length, never cut. */
 enum le_rule {
     LE_MOST, /* Le is the most that is wanted */
-    LE_WANT  /* less than Le is worth a warning: 62 82 (PC/SC GET DATA) */
+    LE_WANT, /* less than Le is worth a warning: 62 82 (PC/SC GET DATA) */
+    LE_ALL   /* all of the answer, whatever Le says: what was carried out may not be asked for a second time */
 };
 
 /* An answer under way: data, and the status word that follows it. A run function that gives an error status may put

@@ -29,7 +29,7 @@ static const struct row {
     unsigned cards;           /* for a job with a card: a bit for each enum storage_kind that it makes sense for */
     enum le_rule le;
 } rows[OP_COUNT] = {
-    [OP_READER_COMMAND] = {run_reader_command, NULL, 0, 0, LE_MOST},
+    [OP_READER_COMMAND] = {run_reader_command, NULL, 0, 0, LE_ALL},
     [OP_FIRMWARE] = {run_firmware, NULL, 0, 0, LE_MOST},
     [OP_LED] = {NULL, run_led, OPERATE_READER, 0, LE_MOST},
     [OP_BUZZER] = {NULL, run_buzzer, OPERATE_READER, 0, LE_MOST},
@@ -110,7 +110,7 @@ static void obey_le(const struct operation *op, enum le_rule rule, struct answer
     size_t limit = op->extended ? 65536 : 256;
     size_t n = a->data.len;
 
-    if (a->sw != SW_DONE && a->sw != SW_END_OF_DATA)
+    if ((a->sw != SW_DONE && a->sw != SW_END_OF_DATA) || rule == LE_ALL)
         return;
     if (op->has_le && op->le < limit) {
         if (n < op->le && rule == LE_WANT)

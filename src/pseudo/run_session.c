@@ -333,6 +333,8 @@ static enum result exchange(struct job *j, const struct step *s, struct transcri
         return done(sw, SW_CONDITIONS);
     if (!j->ops->exchange)
         return done(sw, SW_NOT_SUPPORTED);
+    if (deadline_in(t->x.timeout_us / 1000) > j->until)
+        return done(sw, SW_WRONG_DATA); /* the reader would wait longer than the client may */
     t->x.tx = s->data;
     t->x.tx_len = s->len;
     t->x.rx = t->rx;

@@ -63,6 +63,11 @@ static uint16_t check_change(const struct job *j)
         sw = job_may(j, op->block, op->value_op == VALUE_INCREMENT ? MIFARE_INCREMENT : MIFARE_DECREMENT);
     if (sw == DECODED) /* the transfer */
         sw = job_may(j, op->target, MIFARE_DECREMENT);
+    if (sw == DECODED && op->target != op->block) { /* the reader copies first, and then changes the copy */
+        sw = job_may(j, op->block, MIFARE_DECREMENT);
+        if (sw == DECODED && op->value_op == VALUE_INCREMENT)
+            sw = job_may(j, op->target, MIFARE_INCREMENT);
+    }
     return sw;
 }
 

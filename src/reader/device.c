@@ -170,9 +170,9 @@ static void mark_gone(struct device *d)
     pthread_mutex_unlock(&d->mutex);
 }
 
-/* The node of a USB reader. Any client with a handle can set the attribute by which pcscd tells of a removal
- * (SCardSetAttrib passes it through): a reader whose node is there has not been removed. */
-static bool node_is_there(const struct device *d)
+/* Any client with a handle can set the attribute by which pcscd tells of a removal (SCardSetAttrib passes it through).
+ * pcscd itself says it of USB readers only, and their node is away then. */
+static bool node_is_missing(const struct device *d)
 {
     struct usb_address a;
     char node[64];
@@ -180,16 +180,20 @@ static bool node_is_there(const struct device *d)
     if (!usb_parse_address(d->name, &a))
         return false;
     snprintf(node, sizeof node, "/dev/bus/usb/%03u/%03u", a.bus, a.device);
-    return access(node, F_OK) == 0;
+    return access(node, F_OK) != 0;
 }
 
 void device_removed(struct device *d)
 {
+    bool believed = node_is_missing(d);
+
     pthread_mutex_lock(&d->mutex);
-    bool known = d->gone;
+    believed |= d->gone;
+    for (unsigned i = 0; believed && i < READER_SLOTS_MAX; i++)
+        d->slots[i].gone_told = ~0U;
     pthread_mutex_unlock(&d->mutex);
-    if (!known && node_is_there(d)) {
-        log_fault(&d->log, "a program says that this reader was removed, but its USB node is there: ignored");
+    if (!believed) {
+        log_fault(&d->log, "a program says that this reader was removed, but it is there: ignored");
         return;
     }
     mark_gone(d);

@@ -73,7 +73,8 @@ void device_unref(struct device *d);
 
 /* Ends every wait of the device at once, and every later one. */
 void device_cancel(struct device *d);
-/* pcscd says that the reader is gone: every running and later call ends with R_GONE. Ignored while its node is there. */
+/* pcscd says that the reader is gone: every running and later call ends with R_GONE, and no call site has to tell pcscd
+ * (slot_gone_first). Ignored of a serial reader, whose line says itself when it is gone, and while a USB node is there. */
 void device_removed(struct device *d);
 
 enum result device_acquire(struct device *d, deadline_t until);

@@ -157,6 +157,8 @@ void device_removed(struct device *d)
 {
     (void)pthread_mutex_lock(&lock);
     d->gone = true;
+    for (unsigned i = 0; i < READER_SLOTS_MAX; i++)
+        d->slots[i].gone_told = ~0U;
     fake.removed++;
     (void)pthread_cond_broadcast(&changed);
     (void)pthread_mutex_unlock(&lock);

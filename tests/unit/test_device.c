@@ -141,6 +141,7 @@ static int begin(void **state)
 
     (void)state;
     memset(&device, 0, sizeof device);
+    strcpy(device.name, "usb:0acd/3520:libudev:0:/dev/bus/usb/255/255"); /* where no reader is */
     settings_defaults(&device.settings);
     pthread_mutex_init(&device.mutex, NULL);
     pthread_condattr_init(&attr);
@@ -347,6 +348,20 @@ static void a_reader_that_goes_while_it_works_is_gone(void **state)
     assert_int_equal(stub_log_matches("the reader is gone"), 1);
     device_removed(&device); /* pcscd says so, too */
     assert_int_equal(stub_log_matches("the reader is gone"), 1);
+}
+
+/* Any client can say it, by SCardSetAttrib. The line of a serial reader says itself when it is gone. */
+static void a_program_does_not_talk_a_serial_reader_away(void **state)
+{
+    (void)state;
+    strcpy(device.name, "/dev/null");
+    slot_observe(&device, 0, true);
+    assert_true(event_thread_looks());
+    assert_int_equal(slot_set_protocol(slot, 0), R_SUCCESS);
+    device_removed(&device);
+    assert_int_equal(cancelled, 0);
+    assert_int_equal(apdu(), R_SUCCESS);
+    assert_true(slot_gone_first(slot, 0));
 }
 
 static void a_poller_that_finds_the_reader_gone(void **state)
@@ -573,6 +588,7 @@ int main(void)
         CASE(whoever_waits_is_woken),
         CASE(input_behind_an_answer_wakes_the_poller),
         CASE(a_reader_that_goes_while_it_works_is_gone),
+        CASE(a_program_does_not_talk_a_serial_reader_away),
         CASE(a_poller_that_finds_the_reader_gone),
         CASE(a_reader_that_does_not_say_has_no_card),
         CASE(what_a_protocol_that_was_not_set_leaves_behind),

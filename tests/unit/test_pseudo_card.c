@@ -388,6 +388,12 @@ static void access_bits_forbid_before_the_card_does(void **state)
     expect("FF F5 C1 04 05 01000000 05", "6986");
     expect("FF D7 00 04 02 03 05", "6986");
     assert_int_equal(card.calls[ON_VALUE], 0);
+    set_access("DD2782"); /* block 5 110: the copy on it could not be incremented with key A */
+    expect("FF F5 C1 04 05 01000000 05", "6982");
+    assert_int_equal(card.calls[ON_VALUE], 0);
+    expect("FF F5 C0 04 05 01000000 05", "9000");
+    set_access("FF0780");
+    expect("FF D6 00 05 10 07000000F8FFFFFF0700000005FA05FA", "9000");
     set_access("EE1691"); /* 111: nothing ever */
     memset(card.calls, 0, sizeof card.calls);
     expect("FF B0 00 04 10", "6986");
