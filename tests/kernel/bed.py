@@ -125,11 +125,20 @@ class KernelRig(rig.Rig):
             self.process = subprocess.Popen(["pcscd", "--foreground", self.debug], stdin=subprocess.DEVNULL, stdout=log,
                                             stderr=log, user=user.pw_uid, group=user.pw_gid, extra_groups=[])
 
+    def kill(self):
+        """For a pcscd that does not end."""
+        picture.show()
+        super().kill()
+
     def stop(self):
         status = super().stop()
         if self.bed:
             self.bed.terminate()
-            self.bed.wait(PATIENCE)
+            try:
+                self.bed.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                picture.show()
+                raise AssertionError("the simulator does not end")
             self.bed = None
             wait("the end of the devices", lambda: not devices())
             settle()

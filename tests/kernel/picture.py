@@ -141,7 +141,7 @@ def show():
                                       for what in ("stats", "status", "state", "count")])
     for path in Watch.logs:
         print("  -- " + path, flush=True)
-        say(read(path), LINES)
+        say("\n".join(line for line in read(path).splitlines() if "Received command" not in line), LINES)
     for pid in pids[1:]:
         print("  -- process %d, by gdb" % pid, flush=True)
         backtrace(pid)
