@@ -375,7 +375,7 @@ static enum result reset_reader(struct aet63 *a)
     decoders_reset(a);
     if (r == R_SUCCESS)
         a->restarted = true;
-    return r;
+    return r == R_NOT_SUPPORTED ? R_TIMEOUT : r; /* of the reset; of the command nothing is known */
 }
 
 static enum result resync(struct aet63 *a, deadline_t until)

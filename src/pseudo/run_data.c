@@ -289,15 +289,12 @@ static enum result settle_lost_write(struct job *j, unsigned first, unsigned cou
     return stopped_at(j, first + written, count, SW_NOT_CONFIRMED);
 }
 
-/* The card refused, at which block is not known; or it wrote, and only its acknowledgement was spoilt. So it is asked,
- * but for one block, which did not change by halves. */
+/* The card refused, at which block is not known; or it wrote, and only its acknowledgement was spoilt. So it is asked. */
 static enum result settle_refused_write(struct job *j, unsigned first, unsigned count, const uint8_t *data)
 {
     unsigned written = 0;
     enum result r;
 
-    if (count == 1)
-        return job_result(j, R_CARD);
     r = j->facts.kind == STORAGE_MIFARE ? job_recover(j, first) : job_reselect(j);
     if (r == R_SUCCESS)
         r = blocks_written(j, first, count, data, &written);
@@ -308,9 +305,9 @@ static enum result settle_refused_write(struct job *j, unsigned first, unsigned 
             return r;
         return stopped_at(j, first + written, count, SW_NOT_CONFIRMED);
     }
-    if (written == 0)
-        return job_answer(j, SW_FAILED);
-    return stopped_at(j, first + (written < count ? written : count - 1), count, SW_FAILED);
+    if (written == count)
+        return job_answer(j, SW_DONE);
+    return written == 0 ? job_answer(j, SW_FAILED) : stopped_at(j, first + written, count, SW_FAILED);
 }
 
 static enum result write_blocks(struct job *j, unsigned first, unsigned count, const uint8_t *data)
@@ -336,11 +333,16 @@ static bool trailer_proven(struct job *j, const uint8_t old_key[STORAGE_KEY_SIZE
            (memcmp(old_access, data + MIFARE_ACCESS_AT, 3) != 0 || memcmp(old_key, key, STORAGE_KEY_SIZE) != 0);
 }
 
+static const uint8_t *key_of_trailer(const uint8_t *data, uint8_t key_type)
+{
+    return data + (key_type == 0x60 ? 0 : MIFARE_BLOCK_SIZE - STORAGE_KEY_SIZE);
+}
+
 /* The sector has new keys now: the client goes on with the one of the same type, which it has just written. */
 static enum result settle_trailer(struct job *j, unsigned block, const uint8_t *data, bool lost)
 {
     uint8_t key_type = j->session->auth.key_type;
-    const uint8_t *key = data + (key_type == 0x60 ? 0 : MIFARE_BLOCK_SIZE - STORAGE_KEY_SIZE);
+    const uint8_t *key = key_of_trailer(data, key_type);
     uint8_t old_key[STORAGE_KEY_SIZE], old_access[3];
     bool proven;
     enum result r;
@@ -357,6 +359,41 @@ static enum result settle_trailer(struct job *j, unsigned block, const uint8_t *
     return job_answer(j, lost && !proven ? SW_NOT_CONFIRMED : SW_DONE);
 }
 
+/* The card refused, or it wrote, and only its acknowledgement was spoilt. While the card takes the old key and shows the
+ * old access bytes, and not both are the new ones, too, it has not written. */
+static enum result settle_refused_trailer(struct job *j, unsigned block, const uint8_t *data)
+{
+    uint8_t key_type = j->session->auth.key_type, old_access[3];
+    const uint8_t *key = key_of_trailer(data, key_type);
+    bool same_key = memcmp(j->session->auth.key, key, STORAGE_KEY_SIZE) == 0;
+    uint16_t sw = SW_NOT_CONFIRMED;
+    enum result r;
+
+    memcpy(old_access, j->session->auth.access, sizeof old_access);
+    r = job_recover(j, block);
+    if (r == R_SUCCESS) {
+        bool changes = memcmp(old_access, data + MIFARE_ACCESS_AT, sizeof old_access) != 0;
+        bool changed = memcmp(old_access, j->session->auth.access, sizeof old_access) != 0;
+
+        if (!changed && (!same_key || changes))
+            sw = SW_FAILED;
+        else if (changed && same_key)
+            sw = SW_DONE;
+    } else if (r == R_CARD && !same_key) { /* the old key is refused */
+        r = job_reselect(j);
+        if (r == R_SUCCESS)
+            r = job_authenticate(j, block, key_type, key);
+        if (r == R_SUCCESS)
+            sw = SW_DONE;
+    }
+    job_forget_authentication(j);
+    if (sw == SW_NOT_CONFIRMED)
+        log_fault(&j->slot->device->log, "write of trailer %u: not confirmed", block);
+    if (r != R_SUCCESS && (r = job_result(j, r)) != R_SUCCESS)
+        return r;
+    return job_answer(j, sw);
+}
+
 static enum result write_trailer(struct job *j, unsigned block, const uint8_t *data)
 {
     enum result r;
@@ -368,7 +405,7 @@ static enum result write_trailer(struct job *j, unsigned block, const uint8_t *d
     r = j->ops->write(j->reader, j->index, block, 1, data, j->until);
     if (r == R_SUCCESS || r == R_TIMEOUT || r == R_COMM)
         return settle_trailer(j, block, data, r != R_SUCCESS);
-    return job_result(j, r);
+    return r == R_CARD ? settle_refused_trailer(j, block, data) : job_result(j, r);
 }
 
 static enum result write_mifare(struct job *j, unsigned first, unsigned count, const uint8_t *data)

@@ -564,6 +564,8 @@ static enum result exchange_apdu(struct vivo *v, unsigned slot, struct storage_e
         r = R_NO_CARD;
     if (r != R_SUCCESS)
         return r;
+    if (f.n < 2)
+        return out_of_step(v, f.n, 2);
     if (f.n > x->rx_cap)
         return R_SPACE;
     memcpy(x->rx, f.data, f.n);

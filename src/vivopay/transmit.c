@@ -66,6 +66,7 @@ static enum result take_answer(struct vivo *v, const struct vivo_frame *f, uint8
 {
     if (f->n < 2) {
         log_fault(v->reader.log, "an answer of %zu bytes is no response APDU", f->n);
+        v->in_sync = false; /* it may be another command's, and this one's the next command's */
         return R_COMM;
     }
     if (vivo_is_encrypted(f->data, f->n)) {

@@ -472,9 +472,12 @@ static void a_write_that_stopped_says_where(void **state)
     expect("FF 86 00 00 05 01 00 04 60 00", "9000");
     fault(ON_WRITE, R_CARD, false);
     memset(card.calls, 0, sizeof card.calls);
-    expect("FF D6 00 04 10 " SIXTEEN, "6400"); /* one block: the card has said it all */
+    expect("FF D6 00 06 10 " SIXTEEN, "6400");
     assert_int_equal(card.calls[ON_WRITE], 1);
-    assert_int_equal(card.calls[ON_READ], 0);
+    expect("FF 86 00 00 05 01 00 04 60 00", "9000");
+    fault(ON_WRITE, R_CARD, true); /* it wrote, and only its acknowledgement was spoilt */
+    expect("FF D6 00 06 10 " SIXTEEN, "9000");
+    assert_int_equal(card.calls[ON_WRITE], 2);
 }
 
 static void a_lost_trailer_is_proven_by_its_key(void **state)
@@ -490,6 +493,25 @@ static void a_lost_trailer_is_proven_by_its_key(void **state)
     fault(ON_WRITE, R_COMM, true); /* only key B differs, which nobody can see */
     expect("FF D6 00 07 10 A0A1A2A3A4A5 FF078069 D0D1D2D3D4D5", "6581");
     assert_int_equal(card.calls[ON_WRITE], 3);
+}
+
+static void a_refused_trailer_is_looked_at(void **state)
+{
+    (void)state;
+    fault(ON_WRITE, R_CARD, false);
+    expect("FF D6 00 07 10 A0A1A2A3A4A5 FF078069 B0B1B2B3B4B5", "6400");
+    expect("FF B0 00 06 10", "6982");
+    expect("FF 86 00 00 05 01 00 04 60 00", "9000");
+    fault(ON_WRITE, R_CARD, true); /* only the acknowledgement was spoilt */
+    expect("FF D6 00 07 10 A0A1A2A3A4A5 FF078069 B0B1B2B3B4B5", "9000");
+    expect("FF 82 00 03 06 A0A1A2A3A4A5", "9000");
+    expect("FF 86 00 00 05 01 00 04 60 03", "9000");
+    fault(ON_WRITE, R_CARD, false); /* only key B differs, which nobody can see */
+    expect("FF D6 00 07 10 A0A1A2A3A4A5 FF078069 D0D1D2D3D4D5", "6581");
+    expect("FF 86 00 00 05 01 00 04 60 03", "9000");
+    fault(ON_WRITE, R_CARD, true); /* the access bytes differ */
+    expect("FF D6 00 07 10 A0A1A2A3A4A5 EF078169 D0D1D2D3D4D5", "9000");
+    assert_int_equal(card.calls[ON_WRITE], 4);
 }
 
 /* ---- values ----------------------------------------------------------------------------------------------------- */
@@ -1389,6 +1411,7 @@ int main(void)
         CASE(a_lost_write_is_read_back),
         CASE(a_write_that_stopped_says_where),
         CASE(a_lost_trailer_is_proven_by_its_key),
+        CASE(a_refused_trailer_is_looked_at),
         CASE(each_dialect_changes_the_value_once),
         CASE(a_lost_answer_is_settled_by_the_card),
         CASE(a_card_that_fell_silent_is_asked_and_then_let_go),
