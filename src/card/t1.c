@@ -282,7 +282,9 @@ static enum result resync(struct t1 *t, deadline_t until)
         }
         if (b.kind == BLOCK_RESPONSE && b.pcb == (S_RESYNCH | S_RESPONSE)) {
             t->ns = t->nr = 0;
-            t->ifsd = IFS_DEFAULT; /* the initial value again; an IFSC that the card lowered is kept: that is safe */
+            t->ifsd = IFS_DEFAULT; /* the initial values again, but for an IFSC that the card lowered: that is safe */
+            if (t->ifsc > t->ifsc_of_atr)
+                t->ifsc = t->ifsc_of_atr;
             t->ifsd_done = false;
             t->lost = false;
             return R_SUCCESS;
@@ -492,7 +494,8 @@ static enum result prepare(struct t1 *t, deadline_t until)
 void t1_reset(struct t1 *t, const struct atr_info *atr, t1_exchange_fn exchange, void *arg)
 {
     *t = (struct t1){.exchange = exchange, .arg = arg, .ifsd = IFS_DEFAULT, .crc = atr->t1_crc};
-    t->ifsc = atr->t1_ifsc == 0x00 || atr->t1_ifsc == 0xFF ? (uint8_t)IFS_DEFAULT : atr->t1_ifsc;
+    t->ifsc_of_atr = atr->t1_ifsc == 0x00 || atr->t1_ifsc == 0xFF ? (uint8_t)IFS_DEFAULT : atr->t1_ifsc;
+    t->ifsc = t->ifsc_of_atr;
     t->edc_known = !t->crc;
 }
 

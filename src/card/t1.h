@@ -53,6 +53,7 @@ struct t1 {
     uint8_t ns;   /* N(S) of our next I-block, 0 or 1 */
     uint8_t nr;   /* N(S) expected of the card's next I-block */
     uint8_t ifsc; /* largest INF the card takes */
+    uint8_t ifsc_of_atr;
     uint8_t ifsd; /* largest INF that we said we take: 32 until S(IFS) was answered (up to 254 are always borne) */
     bool crc;
     uint8_t crc_form; /* how CRCs are written: an index into t1.c's table of forms */

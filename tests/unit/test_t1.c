@@ -498,6 +498,23 @@ static void resynch_and_never_again(void **state)
     assert_fresh(&b);
 }
 
+/* The card, too, is back at its ATR. */
+static void resynch_takes_back_a_raised_ifsc(void **state)
+{
+    struct bench b;
+    uint8_t ifsc;
+
+    (void)state;
+    bench_init(&b);
+    ifsc = b.t.ifsc;
+    assert_int_equal(PLAY(&b, "00A4", {"I0 00A4", "IFS? FE", 0}, {"IFS! FE", "I0 9000", 0}), R_SUCCESS);
+    assert_int_equal(b.t.ifsc, 254);
+    assert_int_equal(
+        PLAY(&b, "00D0", {"I1 00D0", "-", 0}, {"R1.2", "-", 0}, {"R1.2", "~", 0}, {"RES?", "RES!", 0}), R_COMM);
+    assert_int_equal(b.t.ifsc, ifsc);
+    assert_fresh(&b);
+}
+
 static void dead_card_is_left_alone(void **state)
 {
     struct bench b;
@@ -1357,6 +1374,7 @@ int main(void)
         cmocka_unit_test(repetition_after_wtx_in_a_chain),
         cmocka_unit_test(valid_blocks_begin_a_new_row),
         cmocka_unit_test(resynch_and_never_again),
+        cmocka_unit_test(resynch_takes_back_a_raised_ifsc),
         cmocka_unit_test(dead_card_is_left_alone),
         cmocka_unit_test(abort_ends_the_apdu),
         cmocka_unit_test(ifsd_is_told_once),
