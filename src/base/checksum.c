@@ -52,13 +52,11 @@ uint8_t xor_sum(const uint8_t *p, size_t n)
     return (uint8_t)sum;
 }
 
-uint16_t crc16_ccitt_more(uint16_t before, const uint8_t *p, size_t n)
+uint16_t crc16_ccitt_more(uint16_t crc, const uint8_t *p, size_t n)
 {
-    unsigned crc = before;
-
     for (size_t i = 0; i < n; i++)
-        crc = crc << 8 ^ crc_left[(crc >> 8 & 0xFF) ^ p[i]]; /* what stands above the sixteen bits does not matter */
-    return (uint16_t)crc;
+        crc = (uint16_t)(crc << 8 ^ crc_left[crc >> 8 ^ p[i]]);
+    return crc;
 }
 
 uint16_t crc16_ccitt_false(const uint8_t *p, size_t n)

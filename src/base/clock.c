@@ -5,8 +5,6 @@
  */
 #include "base/clock.h"
 
-#include <limits.h>
-
 /* The kernel keeps the difference of the two clocks constant between suspends, but they can be read only one after the
  * other. So CLOCK_BOOTTIME is read between two readings of CLOCK_MONOTONIC, again if the thread was held up meanwhile,
  * and the difference is rounded to a step far above what is left of that error: equal sleeps give equal numbers. */
@@ -27,27 +25,3 @@ int64_t clock_suspended(void)
     }
     return best <= 0 ? 0 : (best + CLOCK_SUSPEND_STEP / 2) / CLOCK_SUSPEND_STEP * CLOCK_SUSPEND_STEP;
 }
-
-/* The difference of the two clocks, read one after the other, is what it is, or more if the thread was held up. */
-bool clock_may_have_suspended(int64_t known)
-{
-    int64_t before = clock_now();
-
-    return clock_read(CLOCK_BOOTTIME) - before >= known + CLOCK_SUSPEND_STEP / 2;
-}
-
-int deadline_left_ms(deadline_t d)
-{
-    int64_t now, left;
-
-    if (d == DEADLINE_NEVER)
-        return -1;
-    now = clock_now(); /* never negative, so d - now cannot overflow once d is the later one */
-    if (d <= now)
-        return 0;
-    left = d - now;
-    /* Rounded up: a poll() that returns a fraction too early would spin until the deadline. */
-    left = left / CLOCK_NS_PER_MS + (left % CLOCK_NS_PER_MS != 0);
-    return left > INT_MAX ? INT_MAX : (int)left;
-}
-

@@ -6,6 +6,7 @@
 #ifndef PURSE_CLOCK_H
 #define PURSE_CLOCK_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -41,8 +42,14 @@ static inline int64_t clock_now(void)
  * only by a suspend: a line that was open across a growth must be synchronised again. */
 int64_t clock_suspended(void);
 
-/* Can clock_suspended() have grown beyond `known`, an earlier answer of it? Quicker than to ask it. */
-bool clock_may_have_suspended(int64_t known);
+/* Can clock_suspended() have grown beyond `known`, an earlier answer of it? Quicker than to ask it: the difference of
+ * the two clocks, read one after the other, is what it is, or more if the thread was held up. */
+static inline bool clock_may_have_suspended(int64_t known)
+{
+    int64_t before = clock_now();
+
+    return clock_read(CLOCK_BOOTTIME) - before >= known + CLOCK_SUSPEND_STEP / 2;
+}
 
 /* The point ms milliseconds from now; 0 is now. */
 static inline deadline_t deadline_in(unsigned ms)
@@ -65,7 +72,19 @@ static inline bool deadline_passed(deadline_t d)
 }
 
 /* Milliseconds left, rounded up, 0 when passed, at most INT_MAX; -1 for DEADLINE_NEVER: what poll() takes. */
-int deadline_left_ms(deadline_t d);
+static inline int deadline_left_ms(deadline_t d)
+{
+    int64_t now, left;
+
+    if (d == DEADLINE_NEVER)
+        return -1;
+    now = clock_now(); /* never negative, so d - now cannot overflow once d is the later one */
+    if (d <= now)
+        return 0;
+    /* Rounded up: a poll() that returns a fraction too early would spin until the deadline. */
+    left = (d - now - 1) / CLOCK_NS_PER_MS + 1;
+    return left > INT_MAX ? INT_MAX : (int)left;
+}
 
 /* The same point as a timespec for pthread_cond_timedwait on a CLOCK_MONOTONIC condition variable. */
 static inline struct timespec deadline_timespec(deadline_t d)

@@ -82,22 +82,23 @@ static const struct vivo_command commands[] = {
     {0x2C, 0x41, P, o, o, o, WAIT_COMMAND, 1, 0, 0},      /* FeliCa read/write */
     {0x2C, 0x44, P, o, o, o, WAIT_COMMAND, 2, 0, 0},      /* FeliCa raw frame */
     {0x2C, ANY, P, o, o, o, WAIT_COMMAND, 0, 0, 0},
+    {0, ANY, o, o, o, o, WAIT_COMMAND, 0, 0, 0}, /* any other */
 };
-static const struct vivo_command unknown_command = {0, ANY, o, o, o, o, WAIT_COMMAND, 0, 0, 0};
 
-_Static_assert(COUNT(commands) < VIVO_COMMANDS_MAX, "VIVO_COMMANDS_MAX is the size of arrays indexed by command rows");
+_Static_assert(COUNT(commands) <= VIVO_COMMANDS_MAX, "VIVO_COMMANDS_MAX is the size of arrays indexed by command rows");
 
 const struct vivo_command *vivo_command(uint8_t command, uint8_t sub)
 {
-    for (size_t i = 0; i < COUNT(commands); i++)
-        if (commands[i].command == command && (commands[i].sub == sub || commands[i].sub == ANY))
-            return &commands[i];
-    return &unknown_command;
+    const struct vivo_command *row = commands, *last = &commands[COUNT(commands) - 1];
+
+    while (row < last && (row->command != command || (row->sub != sub && row->sub != ANY)))
+        row++;
+    return row;
 }
 
 size_t vivo_command_index(const struct vivo_command *row)
 {
-    return row == &unknown_command ? COUNT(commands) : (size_t)(row - commands);
+    return (size_t)(row - commands);
 }
 
 static const struct vivo_card_type types[] = {

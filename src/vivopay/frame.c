@@ -116,7 +116,8 @@ enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n
     if (d->taken > 0) {
         drop(d, d->taken);
         d->taken = 0;
-        hunt(d);
+        if (d->len > 0)
+            hunt(d);
     }
     for (;;) {
         bool in_header = d->len < LENGTH_AT + 2;
@@ -132,7 +133,7 @@ enum vivo_input vivo_decode(struct vivo_decoder *d, const uint8_t **p, size_t *n
         d->len += now;
         *p += now;
         *n -= now;
-        if (in_header)
+        if (in_header && !plausible(d))
             hunt(d);
     }
 }
@@ -167,7 +168,7 @@ static bool append(struct vivo_assembly *a, const uint8_t *p, size_t n)
 {
     if (n > sizeof a->bytes - a->len)
         return false;
-    memcpy(a->bytes + a->len, p, n);
+    memmove(a->bytes + a->len, p, n); /* memcpy, where n is known to be small, is written out as a slow loop */
     a->len += n;
     return true;
 }

@@ -32,8 +32,6 @@ static void log_request(struct vivo *v, const struct vivo_request *q, const stru
     size_t first = row->visible < q->n1 ? row->visible : q->n1;
     char what[24];
 
-    if (!(log->mask & level_of(q)))
-        return;
     snprintf(what, sizeof what, "-> %02X-%02X", q->command, q->sub);
     log_bytes_masked(log, level_of(q), what, q->part1, q->n1, first, 0);
     if (q->n2 > 0)
@@ -46,8 +44,6 @@ static void log_answer(struct vivo *v, const struct vivo_request *q, const struc
     struct log *log = v->reader.log;
     char what[80];
 
-    if (!(log->mask & level_of(q)))
-        return;
     snprintf(what, sizeof what, "<- %02X status %02X (%.40s)", f->command, f->status, vivo_status(f->status)->meaning);
     log_bytes_masked(log, level_of(q), what, f->data, f->n, row->visible_answer, 0);
 }
@@ -208,24 +204,28 @@ static enum result receive(struct vivo *v, struct vivo_frame *f, deadline_t unti
     }
 }
 
+static void heed_boot(struct vivo *v)
+{
+    log_line(v->reader.log, PLOG_CRITICAL, "the reader restarted; its cards have lost their sessions");
+    v->restarted = true;
+    v->up = v->in_sync = false;
+    vivo_sessions_lost(v);
+}
+
 /* Frames that nobody asked for (§3.4). True: it was one. */
 static bool heed(struct vivo *v, const struct vivo_frame *f)
 {
-    struct log *log = v->reader.log;
+    bool boot = f->command == VIVO_CMD_BOOT && f->status == BOOT_STATUS;
 
-    if (f->command == VIVO_CMD_BOOT && f->status == BOOT_STATUS) {
-        log_line(log, PLOG_CRITICAL, "the reader restarted; its cards have lost their sessions");
-        v->restarted = true;
-        v->up = v->in_sync = false;
-        vivo_sessions_lost(v);
-        return true;
-    }
-    if (f->status == VIVO_UI_EVENT || f->status == VIVO_AUTO_SWITCH || f->status == VIVO_AUTO_SWITCH_FAILED) {
-        log_line(log, PLOG_INFO, "unsolicited frame %02X status %02X; ignored", f->command, f->status);
+    if (!boot && f->status != VIVO_UI_EVENT && f->status != VIVO_AUTO_SWITCH && f->status != VIVO_AUTO_SWITCH_FAILED)
+        return false;
+    if (boot) {
+        heed_boot(v);
+    } else {
+        log_line(v->reader.log, PLOG_INFO, "unsolicited frame %02X status %02X; ignored", f->command, f->status);
         vivo_contradicted(v, 14, "a frame came that was not switched on");
-        return true;
     }
-    return false;
+    return true;
 }
 
 /* Waits for the answer to `command`; everything else that comes is dropped. R_COMM also for a restart. */
@@ -305,6 +305,8 @@ static deadline_t answer_due(const struct vivo *v, const struct vivo_command *ro
     const struct settings *s = v->reader.settings;
     unsigned ms = 0;
 
+    if (row->wait == WAIT_CALLER)
+        return until;
     switch ((enum vivo_wait)row->wait) {
     case WAIT_PING:
         ms = s->ping_wait;
@@ -322,7 +324,7 @@ static deadline_t answer_due(const struct vivo *v, const struct vivo_command *ro
         ms = s->reset_wait;
         break;
     case WAIT_CALLER:
-        return until;
+        break;
     }
     return deadline_min(until, deadline_in(ms + q->extra_ms));
 }
@@ -349,11 +351,13 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
 {
     struct vivo_order_state *own = &v->orders[vivo_command_index(row)];
     enum vivo_order order = first_guess(v, row, own);
+    bool logged = v->reader.log->mask & level_of(q);
     enum result r = R_COMM;
 
     if (flip)
         order = other(order);
-    log_request(v, q, row);
+    if (logged)
+        log_request(v, q, row);
     for (unsigned tries = 0; tries < ORDER_TRIES; tries++) {
         size_t n = vivo_encode(q->command, q->sub, q->part1, q->n1, q->part2, q->n2, order, v->frame, sizeof v->frame);
         if (n == 0)
@@ -363,7 +367,8 @@ static enum result talk(struct vivo *v, const struct vivo_request *q, const stru
             r = await(v, q->command, f, answer_due(v, row, q, until));
         if (r != R_SUCCESS)
             break;
-        log_answer(v, q, row, f);
+        if (logged)
+            log_answer(v, q, row, f);
         if (f->status != VIVO_CRC_ERROR) {
             learn_order(v, q, row, own, order);
             return R_SUCCESS;
@@ -446,9 +451,9 @@ enum result vivo_exchange(struct vivo *v, const struct vivo_request *q, struct v
 
 void vivo_check_suspend(struct vivo *v)
 {
-    int64_t now;
+    int64_t now = clock_suspended();
 
-    if (!clock_may_have_suspended(v->suspended) || (now = clock_suspended()) <= v->suspended)
+    if (now <= v->suspended)
         return;
     v->suspended = now;
     if (!v->line)
@@ -459,15 +464,10 @@ void vivo_check_suspend(struct vivo *v)
 }
 
 /* Brings up what is down, from below. */
-static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
+static enum result bring_up(struct vivo *v, bool need_up, deadline_t until)
 {
-    enum result r = vivo_take_input(v); /* USB: what came since the last answer */
+    enum result r = R_SUCCESS;
 
-    if (r != R_SUCCESS)
-        return r;
-    vivo_check_suspend(v);
-    if (v->in_sync && (v->up || !need_up))
-        return R_SUCCESS;
     if (!v->line) {
         if (!need_up)
             return R_NO_CARD;
@@ -486,6 +486,18 @@ static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
     if (r == R_GONE && !v->hid)
         r = vivo_line_lost(v, r);
     return r;
+}
+
+/* Before a command: what came since the last answer is taken, what is down is brought up. */
+static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
+{
+    enum result r = input_waits(v) ? vivo_take_input(v) : R_SUCCESS;
+
+    if (r != R_SUCCESS)
+        return r;
+    if (clock_may_have_suspended(v->suspended))
+        vivo_check_suspend(v);
+    return v->in_sync && (v->up || !need_up) ? R_SUCCESS : bring_up(v, need_up, until);
 }
 
 enum result vivo_bring_up(struct vivo *v, deadline_t until)
