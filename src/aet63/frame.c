@@ -49,9 +49,9 @@ size_t aet63_encode(uint8_t header, uint8_t instruction, const uint8_t *part1, s
         at = put_hex(at, part1, n1, &sum);
     if (n2 > 0)
         at = put_hex(at, part2, n2, &sum);
-    at = put_hex(at, &(uint8_t){sum}, 1, &(uint8_t){0});
-    *at++ = AET63_ETX;
-    return (size_t)(at - text);
+    memcpy(at, hex_pairs + 2 * sum, 2);
+    at[2] = AET63_ETX;
+    return (size_t)(at + 3 - text);
 }
 
 /* Is raw a message of the right header and checksum whose data field begins at `at` with its length and fills the rest
