@@ -84,16 +84,22 @@ void slot_lost(struct device *d, unsigned slot)
 
 /* ---- the right to talk to the reader ----------------------------------------------------------------------------- */
 
+/* Waits until nobody has the device, or it is of no use any more. With the mutex held, but for the wait. */
+static enum result await_free_locked(struct device *d, deadline_t until)
+{
+    struct timespec ts = deadline_timespec(until);
+
+    while (d->busy && !d->cancelled && !d->gone)
+        if (pthread_cond_timedwait(&d->changed, &d->mutex, &ts) == ETIMEDOUT && d->busy)
+            return R_TIMEOUT;
+    return R_SUCCESS;
+}
+
 /* With the mutex held, but for the wait. */
 static enum result acquire_locked(struct device *d, deadline_t until)
 {
-    enum result r = R_SUCCESS;
+    enum result r = d->busy ? await_free_locked(d, until) : R_SUCCESS;
 
-    while (d->busy && !d->cancelled && !d->gone && r == R_SUCCESS) {
-        struct timespec ts = deadline_timespec(until);
-        if (pthread_cond_timedwait(&d->changed, &d->mutex, &ts) == ETIMEDOUT && d->busy)
-            r = R_TIMEOUT;
-    }
     if (d->gone)
         r = R_GONE;
     else if (d->cancelled)
@@ -114,22 +120,12 @@ enum result device_acquire(struct device *d, deadline_t until)
 }
 
 /* Did input come behind the answer, so that a poller has to fetch it? The family may replace its transport, so this is
- * asked while the device is still ours; what comes after the question is announced again (device_input). With the mutex
- * held, but for the question. */
+ * asked while the device is still ours; what comes after the question is announced again (device_input). */
 static bool input_left_locked(struct device *d)
 {
     struct transport *t = d->reader ? d->reader->transport : NULL;
-    bool left = false;
+    bool left = d->input_missed && t && t->ops->pending && t->ops->pending(t);
 
-    if (!d->input_missed)
-        return false;
-    d->input_missed = false;
-    if (t && t->ops->pending) {
-        pthread_mutex_unlock(&d->mutex);
-        left = t->ops->pending(t);
-        pthread_mutex_lock(&d->mutex);
-    }
-    left |= d->input_missed;
     d->input_missed = false;
     return left;
 }
@@ -137,9 +133,10 @@ static bool input_left_locked(struct device *d)
 static void release_locked(struct device *d)
 {
     bool left = input_left_locked(d);
+    unsigned slots = d->reader ? d->reader->slot_count : 0;
 
     d->busy = false;
-    for (unsigned i = 0; d->reader && i < d->reader->slot_count; i++) {
+    for (unsigned i = 0; i < slots; i++) {
         if (left || d->slots[i].watch_wanted)
             wake_locked(&d->slots[i]);
         d->slots[i].watch_wanted = false;

@@ -41,8 +41,8 @@ struct transport_ops {
      * R_GONE, R_CANCELLED. With a deadline in the past it takes what is there and does not wait. */
     enum result (*read)(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe, deadline_t until);
 
-    /* Is there input that read() would hand over at once, or a failed pipe that it would tell of? No system call. NULL
-     * for a transport that cannot tell. */
+    /* Is there input that read() would hand over at once, or a failed pipe that it would tell of? No lock and no system
+     * call. NULL for a transport that cannot tell. */
     bool (*pending)(struct transport *t);
 
     /* Makes a running and every later read() and write() end with R_CANCELLED at once. Any thread. */

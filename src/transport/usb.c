@@ -69,18 +69,18 @@ static enum result out_failed(struct usb *u, enum libusb_transfer_status status,
 /* Takes the OUT transfer, so that its buffer may be filled; run_out() follows. */
 static enum result take_out(struct usb *u, deadline_t until)
 {
-    bool late = deadline_passed(until);
-    enum result r;
+    enum result ended = u->ended;
 
-    pthread_mutex_lock(&u->lock);
-    r = u->ended;
-    if (r == R_SUCCESS)
-        r = u->out.flying ? R_COMM : late ? R_TIMEOUT : R_SUCCESS;
-    u->out.flying |= r == R_SUCCESS;
-    pthread_mutex_unlock(&u->lock);
-    if (r == R_COMM)
+    if (ended != R_SUCCESS)
+        return ended;
+    if (u->out.flying) {
         log_fault(u->t.log, "USB output: an earlier transfer has not come back");
-    return r;
+        return R_COMM;
+    }
+    if (deadline_passed(until))
+        return R_TIMEOUT;
+    u->out.flying = true;
+    return R_SUCCESS;
 }
 
 /* Runs the OUT transfer as its fields say: `length` data bytes, for an IN request at most. *actual may be NULL. */
@@ -219,12 +219,8 @@ static enum result usb_read(struct transport *t, uint8_t *chunk, size_t cap, siz
 static bool usb_pending(struct transport *t)
 {
     struct usb *u = usb_of(t);
-    bool pending;
 
-    pthread_mutex_lock(&u->lock);
-    pending = u->ended == R_GONE || u->ring.used > 0 || (u->announce_at == 0 && u->failed);
-    pthread_mutex_unlock(&u->lock);
-    return pending;
+    return u->ring.used > 0 || u->ended == R_GONE || (u->failed && u->announce_at == 0);
 }
 
 /* ---- the rest ---- */

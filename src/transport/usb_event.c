@@ -46,8 +46,9 @@ static bool announce(struct usb *u)
 }
 
 /* The pipe stands still until its owner comes. Each of the first failures calls him; but a reader that does nothing
- * but fail would keep him busy for ever (he comes, the pipe fails, he is called), so further calls wait a while. */
-static void fail_pipe(struct usb_in *in, const char *why, struct news *news)
+ * but fail would keep him busy for ever (he comes, the pipe fails, he is called), so further calls wait a while.
+ * Returns false: the pipe's transfer is not to be submitted. */
+static bool fail_pipe(struct usb_in *in, const char *why, struct news *news)
 {
     struct usb *u = in->usb;
 
@@ -60,6 +61,7 @@ static void fail_pipe(struct usb_in *in, const char *why, struct news *news)
         u->announce_at = deadline_in(USB_FAILURE_PAUSE);
         news->alarm = true;
     }
+    return false;
 }
 
 /* The device is gone: lock held. */
@@ -83,8 +85,8 @@ void usb_lose(struct usb *u)
 
 /* ---- IN pipes ---- */
 
-/* A transfer could not be submitted. */
-static void submit_failed(struct usb_in *in, int why)
+/* A transfer could not be submitted. Rare, and kept apart: submit_in() runs for each packet. */
+__attribute__((noinline)) static void submit_failed(struct usb_in *in, int why)
 {
     struct usb *u = in->usb;
     struct news news = {0};
@@ -94,7 +96,7 @@ static void submit_failed(struct usb_in *in, int why)
     if (why == LIBUSB_ERROR_NO_DEVICE)
         lose(u, &news);
     else
-        fail_pipe(in, libusb_error_name(why), &news);
+        (void)fail_pipe(in, libusb_error_name(why), &news);
     pthread_cond_broadcast(&u->changed);
     pthread_mutex_unlock(&u->lock);
     tell(u, in->index, &news);
@@ -136,23 +138,20 @@ static bool judge(struct usb_in *in, const struct libusb_transfer *transfer, str
         if (n > 0 && n <= sizeof in->packet)
             keep_packet(in, n, news);
         else if (transfer->status == LIBUSB_TRANSFER_COMPLETED && ++in->empty >= USB_EMPTY_MAX)
-            fail_pipe(in, "nothing but empty packets", news);
+            return fail_pipe(in, "nothing but empty packets", news);
         if (transfer->status == LIBUSB_TRANSFER_CANCELLED && !in->usb->stopping)
-            fail_pipe(in, "cancelled, but not by this driver", news);
-        return !(in->usb->failed & 1u << in->index) && !in->usb->stopping;
+            return fail_pipe(in, "cancelled, but not by this driver", news);
+        return !in->usb->stopping;
     case LIBUSB_TRANSFER_NO_DEVICE:
         lose(in->usb, news);
         return false;
     case LIBUSB_TRANSFER_STALL:
-        fail_pipe(in, "stall", news);
-        return false;
+        return fail_pipe(in, "stall", news);
     case LIBUSB_TRANSFER_OVERFLOW:
-        fail_pipe(in, "packet longer than the endpoint allows", news);
-        return false;
+        return fail_pipe(in, "packet longer than the endpoint allows", news);
     case LIBUSB_TRANSFER_ERROR:
     default:
-        fail_pipe(in, "transfer error", news);
-        return false;
+        return fail_pipe(in, "transfer error", news);
     }
 }
 
@@ -305,26 +304,21 @@ enum result usb_prepare_transfers(struct usb *u)
 
 /* ---- the thread ---- */
 
-/* How long to sleep; announces a failing pipe whose time has come. False: the thread is to end. */
-static bool next_sleep(struct usb *u, struct timeval *sleep)
+/* Announces a failing pipe whose time has come, or shortens the sleep until then. */
+static void look_at_alarm(struct usb *u, struct timeval *sleep)
 {
+    int ms = deadline_left_ms(u->announce_at);
     struct news news = {0};
-    bool go_on;
 
-    *sleep = (struct timeval){.tv_sec = SLEEP_SECONDS};
-    pthread_mutex_lock(&u->lock);
-    go_on = !u->thread_ends;
-    if (u->announce_at != 0 && deadline_passed(u->announce_at)) {
-        u->announce_at = 0;
-        news.notify = u->failed && announce(u);
-    } else if (u->announce_at != 0) {
-        int ms = deadline_left_ms(u->announce_at);
-
+    if (ms > 0) {
         *sleep = (struct timeval){.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+        return;
     }
+    pthread_mutex_lock(&u->lock);
+    u->announce_at = 0;
+    news.notify = u->failed && announce(u);
     pthread_mutex_unlock(&u->lock);
     tell(u, 0, &news);
-    return go_on;
 }
 
 static void *run_events(void *arg)
@@ -332,10 +326,14 @@ static void *run_events(void *arg)
     enum { ERRORS_MAX = 16 };
     struct usb *u = arg;
     unsigned errors = 0;
-    struct timeval sleep;
 
-    while (next_sleep(u, &sleep)) {
-        int r = libusb_handle_events_timeout_completed(u->session.context, &sleep, NULL);
+    while (!u->thread_ends) {
+        struct timeval sleep = {.tv_sec = SLEEP_SECONDS};
+        int r;
+
+        if (u->announce_at != 0)
+            look_at_alarm(u, &sleep);
+        r = libusb_handle_events_timeout_completed(u->session.context, &sleep, NULL);
 
         if (r == LIBUSB_SUCCESS || r == LIBUSB_ERROR_INTERRUPTED) {
             errors = 0;
@@ -373,9 +371,7 @@ void usb_end_thread(struct usb *u)
 {
     if (!u->thread_runs)
         return;
-    pthread_mutex_lock(&u->lock);
     u->thread_ends = true;
-    pthread_mutex_unlock(&u->lock);
     libusb_interrupt_event_handler(u->session.context);
     pthread_join(u->thread, NULL);
     u->thread_runs = false;

@@ -17,6 +17,7 @@
 #include <libusb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include "transport/usb.h"
 
 enum {
@@ -35,15 +36,57 @@ enum {
 /* Chunks in the order of their arrival: `used` bytes from `head` on. Guarded by the owner's lock. */
 struct usb_ring {
     uint8_t bytes[USB_RING_SIZE];
-    size_t head, used;
+    size_t head;
+    atomic_size_t used;    /* may be looked at without the lock */
     unsigned long dropped; /* chunks, ever */
 };
 
+/* Makes room for `need` bytes behind what is kept, by moving it and by dropping the oldest chunks. Returns how many it
+ * dropped. */
+unsigned usb_ring_make_room(struct usb_ring *ring, size_t need);
+
 /* Keeps a chunk of n bytes (1 … TRANSPORT_CHUNK_MAX); drops the oldest ones until it fits. Returns how many it dropped.
  */
-unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n);
+static inline unsigned usb_ring_put(struct usb_ring *ring, unsigned pipe, const uint8_t *data, size_t n)
+{
+    bool fits = USB_RING_SIZE - ring->used - ring->head >= USB_RING_HEADER + n;
+    unsigned dropped = fits ? 0 : usb_ring_make_room(ring, USB_RING_HEADER + n);
+    size_t used = ring->used;
+    uint8_t *at = ring->bytes + ring->head + used;
+
+    at[0] = (uint8_t)pipe;
+    at[1] = (uint8_t)n;
+    at[2] = (uint8_t)(n >> 8);
+    memcpy(at + USB_RING_HEADER, data, n);
+    ring->used = used + USB_RING_HEADER + n;
+    return dropped;
+}
+
+/* The oldest chunk goes. Returns its length. */
+static inline size_t usb_ring_forget(struct usb_ring *ring)
+{
+    const uint8_t *oldest = ring->bytes + ring->head;
+    size_t n = oldest[1] | (size_t)oldest[2] << 8, used = ring->used - USB_RING_HEADER - n;
+
+    ring->used = used;
+    ring->head = used > 0 ? ring->head + USB_RING_HEADER + n : 0;
+    return n;
+}
+
 /* Takes the oldest chunk into chunk (at least TRANSPORT_CHUNK_MAX bytes). Returns its length, 0 when there is none. */
-size_t usb_ring_take(struct usb_ring *ring, unsigned *pipe, uint8_t *chunk);
+static inline size_t usb_ring_take(struct usb_ring *ring, unsigned *pipe, uint8_t *chunk)
+{
+    const uint8_t *oldest = ring->bytes + ring->head;
+    size_t n;
+
+    if (ring->used == 0)
+        return 0;
+    *pipe = oldest[0];
+    n = usb_ring_forget(ring); /* its bytes stay where they are */
+    memcpy(chunk, oldest + USB_RING_HEADER, n);
+    return n;
+}
+
 void usb_ring_clear(struct usb_ring *ring);
 
 struct usb;
@@ -63,8 +106,8 @@ struct usb_in {
 struct usb_out {
     struct libusb_transfer *transfer;
     uint8_t buffer[LIBUSB_CONTROL_SETUP_SIZE + USB_MESSAGE_MAX]; /* ours while not flying */
+    atomic_bool flying; /* set by the owner of the device; falls with the lock held */
     /* guarded by usb->lock */
-    bool flying;
     enum libusb_transfer_status status; /* of the last one that came back */
     int actual;
 };
@@ -91,16 +134,16 @@ struct usb {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* CLOCK_MONOTONIC; input, a transfer that came back, the end */
     /* set with the lock held, looked at without it as well */
-    atomic_uint failed;   /* a bit for each IN pipe that has failed and that nobody has brought back yet */
-    atomic_bool stopping; /* IN transfers are wanted back: submit none */
+    _Atomic enum result ended;   /* why no call can do anything any more: R_GONE, R_CANCELLED; R_SUCCESS: they can */
+    atomic_uint failed;          /* a bit for each IN pipe that has failed and that nobody has brought back yet */
+    atomic_bool stopping;        /* IN transfers are wanted back: submit none */
+    atomic_bool thread_ends;     /* the event thread is to return; set without the lock */
+    _Atomic int64_t announce_at; /* when the event thread announces a pipe that fails again and again; 0: not */
     /* guarded by lock */
     struct usb_ring ring;
-    enum result ended;   /* why no call can do anything any more: R_GONE, R_CANCELLED; R_SUCCESS: none has to end */
-    bool thread_ends;    /* the event thread is to return */
     bool reading;        /* read() waits on `changed` */
     bool announced;      /* notify was called since the last read() */
     bool overflow_told;  /* logged since the last read() */
-    int64_t announce_at; /* when the event thread announces a pipe that fails again and again; 0: nothing to do */
 };
 
 /* ---- usb_open.c ---- */
