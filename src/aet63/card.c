@@ -80,7 +80,10 @@ static enum result select_type(struct aet63_icc *icc, uint8_t type, deadline_t u
     deadline_t wait = deadline_min(until, deadline_in(icc->owner->reader.settings->command_wait));
     enum result r = aet63_simple(icc->owner, AET63_SELECT_CARD_TYPE, &type, &m, wait);
 
-    return r == R_SUCCESS ? card_status(icc, &m) : r;
+    if (r != R_SUCCESS)
+        return r;
+    r = card_status(icc, &m);
+    return r == R_COMM ? R_CARD : r; /* refused: the next type may do */
 }
 
 /* The answer to RESET or ACTIVATE_SAM. */

@@ -50,14 +50,15 @@ def odd_protocol():
         said(r, "A31", "neither 00 nor 01")
 
 
-@case("A32: a card that runs with a named type only")
+@case("A30, A32: a reader that refuses the automatic type, a card that runs with a named type only")
 def named_type():
-    with Rig("aet63:card=none") as r:
-        r.sim("0 fault status=6020 at=80")
-        r.sim("0 insert echo-t0")
-        with r.connect() as card:
-            same("answer", card.transmit(GET_8), EIGHT)
-        said(r, "A32", "not with the automatic one")
+    for fault in ("status=6003 at=02", "status=6020 at=80"):
+        with Rig("aet63:card=none") as r:
+            r.sim("0 fault " + fault)
+            r.sim("0 insert echo-t0")
+            with r.connect() as card:
+                same("answer", card.transmit(GET_8), EIGHT)
+            said(r, "A32", "not with the automatic one")
 
 
 @case("A37: a status that no manual has, said once")
