@@ -82,13 +82,13 @@ static const struct choice baud_choices[] = {{"auto", 0},      {"0", 0},        
         .key = #field, .may_be = words, .choices = list, .offset = offsetof(struct settings, field), .initial = first, \
         .kind = KIND_CHOICE, .families = whose                                                                         \
     }
-#define MS_FROM(field, least, words, first, whose)                                                                     \
+#define MS_RANGE(field, least, most, words, first, whose)                                                              \
     {                                                                                                                  \
-        .key = #field, .may_be = words, .offset = offsetof(struct settings, field), .low = least, .high = 600000,      \
+        .key = #field, .may_be = words, .offset = offsetof(struct settings, field), .low = least, .high = most,        \
         .initial = first, .kind = KIND_MS, .families = whose                                                           \
     }
-#define MS(field, first, whose)      MS_FROM(field, 1, "1 to 600000 milliseconds", first, whose)
-#define MS_OR_0(field, first, whose) MS_FROM(field, 0, "0 to 600000 milliseconds", first, whose)
+#define MS(field, first, whose)      MS_RANGE(field, 1, 600000, "1 to 600000 milliseconds", first, whose)
+#define MS_OR_0(field, first, whose) MS_RANGE(field, 0, 600000, "0 to 600000 milliseconds", first, whose)
 
 /* Rows with a default of their own in other than one unsigned stand last. A wait may be 0 where nothing at all is a
  * sensible wait; it may not where 0 would be a busy loop or a command that can never be answered. */
@@ -117,7 +117,8 @@ static const struct row table[] = {
     MS_OR_0(resync_quiet, 100, FOR_BOTH),
     MS(presence_retry, 500, FOR_BOTH),
     MS(ping_wait, 300, FOR_VIVOPAY),
-    MS_FROM(poll_time, 10, "10 to 600000 milliseconds", 250, FOR_VIVOPAY), /* the reader counts in 10 ms */
+    /* the reader counts in 10 ms, and seconds in a byte */
+    MS_RANGE(poll_time, 10, 255990, "10 to 255990 milliseconds", 250, FOR_VIVOPAY),
     MS_OR_0(rf_off, 10, FOR_VIVOPAY),
     MS(reopen_min, 50, FOR_VIVOPAY),
     MS(reopen_max, 2000, FOR_VIVOPAY),

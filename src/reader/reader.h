@@ -19,7 +19,8 @@
  *
  * Errors. R_NO_CARD: no card, or it lost its session; the family has called slot_observe or slot_lost. R_GONE: unplugged.
  * R_CANCELLED: the slot is being closed. R_TIMEOUT, R_COMM, R_CARD: the exchange failed, the card may still be there.
- * R_NOT_SUPPORTED, R_PROTOCOL, R_INVALID, R_DENIED, R_SPACE: nothing was done.
+ * R_NOT_SUPPORTED, R_PROTOCOL, R_INVALID, R_DENIED: nothing was done. R_SPACE: the answer has no room; of a request that
+ * is too long itself nothing was sent.
  */
 #ifndef PURSE_READER_H
 #define PURSE_READER_H

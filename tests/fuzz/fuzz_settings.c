@@ -58,7 +58,7 @@ static void check(const struct settings *s, char family)
     unsigned seen = 0;
 
     check_range(s->apdu_cap, 1, 600000);
-    check_range(s->poll_time, 10, 600000);
+    check_range(s->poll_time, 10, 255990);
     check_range(s->open_drain, 0, 600000);
     check_range(s->reopen_max, s->reopen_min, 600000);
     check_range(s->reopen_min, 1, 600000);

@@ -8,7 +8,7 @@ conf=$top/etc/ifd-purse.conf
 
 # the keys of the table in settings.c
 keys=$(awk '/^static const struct row table\[\]/ { on = 1; next } on && /^};/ { exit } on' "$top/src/base/settings.c" |
-    sed -n -e 's/^ *\(CHOICE\|MS\|MS_OR_0\|MS_FROM\)(\([a-z0-9_]*\),.*/\2/p' -e 's/.*\.key = "\([a-z0-9_]*\)".*/\1/p' | sort -u)
+    sed -n -e 's/^ *\(CHOICE\|MS\|MS_OR_0\|MS_RANGE\)(\([a-z0-9_]*\),.*/\2/p' -e 's/.*\.key = "\([a-z0-9_]*\)".*/\1/p' | sort -u)
 if [ "$(printf '%s\n' "$keys" | wc -l)" -lt 20 ]; then
     echo "FAIL the keys can be read from settings.c: $keys"
     exit 1

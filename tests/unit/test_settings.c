@@ -89,11 +89,10 @@ static const struct setting settings_of_one[] = {
     MS(resync_quiet, 100, 0),
     MS(presence_retry, 500, 1),
     MS(ping_wait, 300, 1),
-    MS(poll_time, 250, 10),
     MS(rf_off, 10, 0),
     MS(reopen_min, 50, 1),
     {"reopen_max", AT(reopen_max), 2000, {{"50", 50}, {"1", 1}, {"600000", 600000}}, {MS_BAD, "0"}},
-    {"poll_time", AT(poll_time), 250, {{"10", 10}}, {"9", "1", ""}},
+    {"poll_time", AT(poll_time), 250, {{"10", 10}, {"255990", 255990}}, {"9", "255991", "600000", ""}},
     {"log", AT(log), 3, {{"0", 0}, {"15", 15}, {"7", 7}}, {"16", "-1", "", "debug", "4294967297", "1,2"}},
 };
 
