@@ -6,9 +6,10 @@
  * libusb's event handling; every completion callback runs there. On each IN endpoint one asynchronous transfer stands
  * for as long as the reader is open: it is submitted at open and again from its own callback, so no packet can come
  * while nobody listens. The callback puts the packet into a ring and wakes read(). An OUT transfer is submitted by write()
- * and waited for on the same condition variable. One mutex (`lock`) guards the ring, the states and the counters; it
- * is never held across a libusb call that can call back. A pipe whose transfer failed is not submitted again by the
- * callback (a broken device would make it spin) but by the next read() or write(), after libusb_clear_halt.
+ * and waited for on the same condition variable. One mutex (`lock`) guards the ring, the states and the counters; what
+ * is looked at without it is atomic. It is never held across a libusb call that can call back. A pipe whose transfer
+ * failed is not submitted again by the callback (a broken device would make it spin) but by the next read() or write(),
+ * after libusb_clear_halt.
  * Unplug is seen by the transfer's status, sets `ended` and wakes everybody.
  */
 #ifndef PURSE_TRANSPORT_USB_H

@@ -52,7 +52,6 @@ static bool fail_pipe(struct usb_in *in, const char *why, struct news *news)
 {
     struct usb *u = in->usb;
 
-    u->failed |= 1u << in->index;
     in->empty = 0;
     news->failure = why;
     if (++in->failures <= USB_QUICK_FAILURES) {
@@ -61,6 +60,7 @@ static bool fail_pipe(struct usb_in *in, const char *why, struct news *news)
         u->announce_at = deadline_in(USB_FAILURE_PAUSE);
         news->alarm = true;
     }
+    u->failed |= 1u << in->index; /* last: whoever looks without the lock is to see announce_at, too */
     return false;
 }
 
