@@ -286,19 +286,19 @@ static enum result put_sw(uint8_t sw1, uint8_t sw2, uint8_t *response, size_t ca
 }
 
 /* EXCHANGE_APDU: header, Lc, data, Le. */
-static enum result exchange_apdu(struct aet63_icc *icc, const uint8_t header[4], const uint8_t *data, uint8_t lc,
-                                 uint8_t le, uint8_t *response, size_t cap, size_t *len, deadline_t until)
+static enum result exchange_apdu(struct aet63_icc *icc, const struct t0_command *c, uint8_t *response, size_t cap,
+                                 size_t *len, deadline_t until)
 {
     uint8_t body[5 + 255 + 1];
-    struct aet63_request q = {AET63_HEADER, icc->contacts->apdu, body, NULL, (size_t)lc + 6, 0};
+    struct aet63_request q = {AET63_HEADER, icc->contacts->apdu, body, NULL, (size_t)c->lc + 6, 0};
     struct aet63_response m;
     enum result r;
 
-    memcpy(body, header, 4);
-    body[4] = lc;
-    if (lc > 0)
-        memcpy(body + 5, data, lc);
-    body[5 + lc] = le;
+    memcpy(body, c->header, 4);
+    body[4] = c->lc;
+    if (c->lc > 0)
+        memcpy(body + 5, c->data, c->lc);
+    body[5 + c->lc] = c->le;
     r = aet63_exchange(icc->owner, &q, &m, until);
     explicit_bzero(body, sizeof body);
     if (r == R_SUCCESS && m.sw1 == 0x67 && m.sw2 != 0x12)
@@ -323,18 +323,20 @@ static enum result transmit_t0(struct aet63_icc *icc, const uint8_t *apdu, size_
 
     if (t0_from_apdu(&t, apdu, n) != R_SUCCESS)
         return put_sw(0x67, 0x00, response, cap, len);
-    return exchange_apdu(icc, t.header, t.data, t.lc, t.le, response, cap, len, until);
+    return exchange_apdu(icc, &t, response, cap, len, until);
 }
 
 /* T=1 left to the reader's firmware (t1 = apdu): short APDUs, Lc and Le both allowed. */
 static enum result transmit_t1_apdu(struct aet63_icc *icc, const uint8_t *apdu, size_t n, uint8_t *response, size_t cap,
                                     size_t *len, deadline_t until)
 {
-    struct apdu c;
+    struct apdu a;
+    struct t0_command c; /* but with both Lc and Le */
 
-    if (apdu_parse(&c, apdu, n) != R_SUCCESS || c.extended)
+    if (apdu_parse(&a, apdu, n) != R_SUCCESS || a.extended)
         return put_sw(0x67, 0x00, response, cap, len);
-    return exchange_apdu(icc, apdu, c.data, (uint8_t)c.lc, (uint8_t)(c.has_le ? c.le : 0), response, cap, len, until);
+    c = (struct t0_command){{a.cla, a.ins, a.p1, a.p2}, a.data, (uint8_t)a.lc, (uint8_t)(a.has_le ? a.le : 0)};
+    return exchange_apdu(icc, &c, response, cap, len, until);
 }
 
 enum result aet63_transmit(struct reader *reader, unsigned slot, const uint8_t *apdu, size_t n, uint8_t *response,
