@@ -577,8 +577,9 @@ static void a_card_that_never_answers_is_tried_with_each_type(void **state)
     assert_int_equal(power_up(0, false), R_POWER);
     assert_int_equal(count(AET63_RESET), 3);
     assert_int_equal(count(AET63_SELECT_CARD_TYPE), 3);
-    lay(AET63_SELECT_CARD_TYPE, 0x6703, "");
-    assert_int_equal(power_up(0, false), R_COMM);
+    lay(AET63_SELECT_CARD_TYPE, 0x6703, ""); /* every type is refused */
+    assert_int_equal(power_up(0, false), R_POWER);
+    assert_int_equal(count(AET63_SELECT_CARD_TYPE), 6);
     lay(AET63_SELECT_CARD_TYPE, SILENT, "");
     assert_int_equal(power_up(0, false), R_TIMEOUT);
     close_reader();
