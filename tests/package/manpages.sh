@@ -15,7 +15,7 @@ verdict() { # verdict NAME WHAT_IS_WRONG
 }
 
 awk '/^static const struct row table\[\]/ { on = 1; next } on && /^};/ { exit } on' "$source" >"$work/table"
-sed -n -e 's/^ *\(CHOICE\|MS\|MS_OR_0\|MS_FROM\)(\([a-z0-9_]*\),.*/\2/p' -e 's/.*\.key = "\([a-z0-9_]*\)".*/\1/p' \
+sed -n -e 's/^ *\(CHOICE\|MS\|MS_OR_0\|MS_RANGE\)(\([a-z0-9_]*\),.*/\2/p' -e 's/.*\.key = "\([a-z0-9_]*\)".*/\1/p' \
     "$work/table" | sort >"$work/keys"
 if [ "$(wc -l <"$work/keys")" -lt 20 ]; then
     echo "FAIL the keys can be read from settings.c"
@@ -33,7 +33,7 @@ verdict "its defaults are those of the example configuration" "$(diff "$work/exa
     sed -n 's/^[<>] //p' | grep -v '^usb_id ')"
 
 sed -n -e 's/^ *\(MS\|MS_OR_0\)(\([a-z0-9_]*\), \([0-9]*\),.*/\2 \3/p' \
-    -e 's/^ *MS_FROM(\([a-z0-9_]*\),.*, \([0-9]*\), FOR.*/\1 \2/p' "$work/table" | sort >"$work/times"
+    -e 's/^ *MS_RANGE(\([a-z0-9_]*\),.*, \([0-9]*\), FOR.*/\1 \2/p' "$work/table" | sort >"$work/times"
 verdict "the times in it are those of the table" "$(comm -23 "$work/times" "$work/entries")"
 
 # The text of one setting's entry, without its tag.
