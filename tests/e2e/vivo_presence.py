@@ -339,7 +339,7 @@ def reset():
 
 @case("a client that stays connected keeps the card; the last one that goes leaves it its five seconds")
 def grace():
-    with Neo("serial", settings="poll_time = 50") as r:
+    with Neo("serial", settings="rf_off = 600\npoll_time = 50") as r:  # (off for long enough to be seen)
         r.put(CARD)
         with r.connect() as card:
             same("the counter", card.transmit(ADD), number(1))
