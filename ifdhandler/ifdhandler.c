@@ -201,7 +201,7 @@ static enum result transmit(struct slot *s, DWORD protocol, const uint8_t *apdu,
         return R_INVALID;
     if (apdu[0] == 0xFF) { /* the driver's own, whatever protocol the card runs */
         if (is_late(s, protocol))
-            return R_NOT_NOW;
+            return slot_late(s);
         r = pseudo_transmit(s, apdu, n, response, cap, len);
         return r == R_NO_CARD ? slot_refuse(s) : r; /* pcscd takes the slot for empty now: so must its poller */
     }

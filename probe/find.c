@@ -5,6 +5,7 @@
  */
 #include "probe/find.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -48,13 +49,18 @@ static void add_serial(struct targets *t, const char *device)
 /* A reader named on the command line. False: the name makes no sense, or there is no such reader. */
 static bool add_named(struct targets *t, const char *name)
 {
+    char path[RECORD_TEXT];
+    const char *options;
     unsigned vid, pid;
     int n = 0;
     bool found = false;
 
     if (name[0] == '/') {
         add_serial(t, name);
-        return true;
+        found = !devicename_split(name, path, sizeof path, &options) || access(path, F_OK) == 0;
+        if (!found)
+            fprintf(stderr, "%s is not there\n", path);
+        return found;
     }
     if (sscanf(name, "%4x:%4x%n", &vid, &pid, &n) < 2 || name[n]) {
         fprintf(stderr, "%s: a reader is VID:PID, or the path of a serial port\n", name);
@@ -110,6 +116,18 @@ static void list_targets(const struct targets *t)
     offer_ports(t);
 }
 
+/* A node that cannot be opened says nothing about the reader behind it: no row may be judged by it. */
+static bool can_open(const char *node)
+{
+    if (access(node, R_OK | W_OK) == 0)
+        return true;
+    if (errno == EACCES || errno == EPERM)
+        fprintf(stderr, "%s: no permission; run this as root\n", node);
+    else
+        fprintf(stderr, "%s: %s\n", node, errno == ENOENT ? "is not there" : strerror(errno));
+    return false;
+}
+
 /* ---- others ------------------------------------------------------------------------------------------------------ */
 
 /* pcscd must not have the reader; another program that has its node open may do no harm, and is named. */
@@ -152,7 +170,7 @@ static int probe_one(const struct options *o, const struct target *x)
     p->family = x->serial ? 'v' : x->usb.family;
     if (x->serial && !devicename_split(x->device, p->path, sizeof p->path, &p->conf_options))
         fprintf(stderr, "%s: too long\n", x->device);
-    else if (is_free(o, x->serial ? p->path : x->usb.node))
+    else if (can_open(x->serial ? p->path : x->usb.node) && is_free(o, x->serial ? p->path : x->usb.node))
         against = session_run(p);
     explicit_bzero(p, sizeof *p);
     free(p);

@@ -162,7 +162,7 @@ struct raw_command {
     enum effect effect; /* whose session it takes away */
 };
 
-/* The whitelist (pseudo-apdu.md §5). What is not here needs escape = all. */
+/* The whitelist. What is not here needs escape = all. */
 static const struct raw_command raw_commands[] = {
     {AET63_GET_ACR_STAT, true, false, EFFECT_NONE},
     {AET63_SELECT_CARD_TYPE, false, false, EFFECT_CARD},

@@ -405,6 +405,12 @@ enum result slot_refuse(struct slot *s)
     return R_NO_CARD;
 }
 
+enum result slot_late(struct slot *s)
+{
+    log_fault(&s->device->log, "a command came that was meant for the card before it was reset or swapped: not sent");
+    return R_NOT_NOW;
+}
+
 enum result slot_presence(struct slot *s, uintptr_t thread, bool *present)
 {
     struct device *d = s->device;
@@ -627,10 +633,8 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
     pthread_mutex_unlock(&d->mutex);
     if (r != R_SUCCESS)
         return r == R_NO_CARD ? slot_refuse(s) : r;
-    if (late) {
-        log_fault(&d->log, "a command came that was meant for the card before it was reset or swapped: not sent");
-        return finish(d, R_NOT_NOW);
-    }
+    if (late)
+        return finish(d, slot_late(s));
     if (other)
         return finish(d, R_PROTOCOL);
     return finish_for_card(s, d->reader->ops->transmit(d->reader, s->index, apdu, n, response, cap, len, until));

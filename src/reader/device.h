@@ -100,6 +100,8 @@ enum result slot_transmit(struct slot *s, int protocol, const uint8_t *apdu, siz
 /* A call is about to answer "no card" to pcscd without one of the functions above having found so (they do it
  * themselves): latches the slot away. Returns R_NO_CARD. */
 enum result slot_refuse(struct slot *s);
+/* Says in the log that a command of a connection to an earlier card was not sent. Returns R_NOT_NOW. */
+enum result slot_late(struct slot *s);
 
 /* A raw reader command; R_DENIED when the whitelist and the configuration do not let it pass. Leaves presence alone. */
 enum result slot_command(struct slot *s, const uint8_t *command, size_t n, uint8_t *answer, size_t cap, size_t *len);

@@ -85,7 +85,7 @@ struct reader_ops {
      * APDUs only. No I/O, and no call back: the device's mutex is held. */
     size_t (*max_apdu_data)(const struct reader *r, unsigned slot);
 
-    /* Judges a raw reader command (pseudo-apdu.md §5; vendor prefix already off). No I/O, no device needed. */
+    /* Judges a raw reader command (vendor prefix already off). No I/O, no device needed. */
     enum reader_command_class (*classify)(const struct reader *r, const uint8_t *command, size_t n);
 
     /* How long command() may take: the cap that fits it, in milliseconds. No I/O. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later
  *
  * A reader on a serial line by libserialport: 8 data bits, no parity, 1 stop bit, no flow control, DTR and RTS off
- * (ViVOpay §2.1).
+ * (doc/ASSUMPTIONS.md, V04).
  *
  * Why its threading works. There is no thread: whoever owns the device reads and writes. A wait is one poll() on the
  * port's descriptor and on an eventfd that cancel() writes; the bytes then move by libserialport's non-blocking calls.

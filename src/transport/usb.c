@@ -154,9 +154,9 @@ static enum result send_piece(struct usb *u, const uint8_t *data, size_t n, dead
         return r;
     if (u->pipes.out.address != 0)
         fill_packets(u, data, n);
-    else if (u->pipes.form == USB_FORM_HID) /* HID 1.11 §7.2.2; ViVOpay §2.2 */
+    else if (u->pipes.form == USB_FORM_HID) /* HID 1.11 §7.2.2; V02 of doc/ASSUMPTIONS.md */
         fill_control(u, OUT_CLASS_INTERFACE, SET_REPORT, OUTPUT_REPORT | data[0], data, n);
-    else /* AET63 §1.2 */
+    else /* A04 of doc/ASSUMPTIONS.md */
         fill_control(u, OUT_VENDOR, 0, 0, data, n);
     r = run_out(u, (int)n, NULL, until);
     /* The message may hold a PIN or a key. In case the kernel still has the buffer: it made its copy long ago. */

@@ -17,7 +17,7 @@
 
 #include "transport/transport.h"
 
-/* How the bytes travel (spec: AET63 §1.4; ViVOpay §2.2). */
+/* How the bytes travel (doc/ASSUMPTIONS.md, A02 and V02). */
 enum usb_form {
     USB_FORM_AUTO,
     USB_FORM_A,  /* vendor control request out, interrupt in */

@@ -2,7 +2,7 @@
  *
  * The choices of the USB transport that need no device: which interface of a reader is the reader, how bytes travel
  * through its endpoints, and what pcscd's device string says. Pure functions over descriptors already read, so that
- * every layout a reader might have can be tested without one (no manual shows the AET63's: spec AET63 §1.4).
+ * every layout a reader might have can be tested without one (no manual shows the AET63's: doc/ASSUMPTIONS.md, A02).
  */
 #include <string.h>
 #include "transport/usb.h"

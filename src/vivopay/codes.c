@@ -44,7 +44,7 @@ const struct vivo_status *vivo_status(uint8_t code)
 enum { P = true, R = true, A = true, S = true, o = false, ANY = VIVO_ANY_SUB, ALL = 0xFF };
 
 /* Columns: command, sub-command, pass-through family, repeatable, works always, safe for clients, time-out, bytes shown
- * of command and answer, CRC order learnt from. Time-outs: §3.5. APDUs first: they are what is looked up most. */
+ * of command and answer, CRC order learnt from. Time-outs: codes.h. APDUs first: they are what is looked up most. */
 static const struct vivo_command commands[] = {
     {0x2C, 0x03, P, o, o, o, WAIT_CALLER, 4, 0, 0},         /* Exchange contactless data */
     {0x2C, 0x13, P, o, o, o, WAIT_CALLER, 5, 0, 0x12},      /* Exchange APDU */

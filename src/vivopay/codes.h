@@ -61,7 +61,7 @@ const struct vivo_status *vivo_status(uint8_t code);
 
 enum { VIVO_ANY_SUB = 0x100 };
 
-/* How long an answer may take (§3.5), each a setting or a part of one. */
+/* How long an answer may take (doc/ASSUMPTIONS.md, V11), each a setting or a part of one. */
 enum vivo_wait {
     WAIT_PING,    /* ping_wait, 300 ms */
     WAIT_SHORT,   /* half of command_wait, 1 s */
@@ -74,7 +74,7 @@ enum vivo_wait {
 struct vivo_command {
     uint8_t command;
     uint16_t sub;      /* or VIVO_ANY_SUB */
-    bool pass_through; /* of the family whose commands carry the CRC high byte first (§1.1) */
+    bool pass_through; /* of the family whose commands carry the CRC high byte first */
     bool repeatable;   /* changes nothing: may be sent again without proof (at most once) */
     bool works_always; /* also in pass-through mode, if it is no pass-through command */
     bool safe;         /* may be sent by a client as a raw command */
@@ -89,7 +89,7 @@ const struct vivo_command *vivo_command(uint8_t command, uint8_t sub);
 size_t vivo_command_index(const struct vivo_command *row);
 enum { VIVO_COMMANDS_MAX = 48 };
 
-/* ---- card types (§7) ---------------------------------------------------------------------------------------------- */
+/* ---- card types -------------------------------------------------------------------------------------------------- */
 
 enum vivo_card_kind {
     CARD_NONE,
@@ -113,7 +113,7 @@ enum { VIVO_TYPE_VICINITY = 0xF5 };
 /* NULL for a type that is not known. */
 const struct vivo_card_type *vivo_card_type(uint8_t type);
 
-/* ---- USB ids that look like one of these readers and are none (§2.2) ------------------------------------------------ */
+/* ---- USB ids that look like one of these readers and are none ------------------------------------------------------ */
 
 /* Why a device is refused, or NULL. */
 const char *vivo_refused_pid(uint16_t vid, uint16_t pid);

@@ -6,7 +6,7 @@
  *   response   "ViVOtech2" NUL | command | status      | length (2, high byte first) | data | CRC (2)
  *
  * CRC-16/CCITT-FALSE over everything before it. A response carries it high byte first. A command carries it low byte
- * first, or, if it belongs to the pass-through family, high byte first (vivopay.md §1.1); which one is the caller's
+ * first, or, if it belongs to the pass-through family, high byte first (codes.h); which one is the caller's
  * knowledge. On USB-HID a frame travels in reports of 64 bytes: a report ID (01 the whole frame, 02 its first part, 03
  * middle, 04 last) and 63 bytes, padded with zeros at the end (p40-42).
  */

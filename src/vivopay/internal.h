@@ -264,7 +264,7 @@ enum { VIVO_RAW_A = 0x0F, VIVO_RAW_A_NO_CRC = 0x03, VIVO_RAW_A_TX_CRC = 0x07, VI
 
 struct vivo_raw {
     uint32_t etu;              /* time-out, last bit sent to first bit received; 9.44 µs each */
-    uint8_t flags, redundancy; /* §5.5 */
+    uint8_t flags, redundancy; /* as the front end wants them */
     const uint8_t *data;
     size_t n;
     bool periodic; /* logged with what repeats all the time */
@@ -359,7 +359,7 @@ size_t vivo_max_apdu_data(const struct reader *r, unsigned slot);
 
 /* ---- sred.c ---------------------------------------------------------------------------------------------------- */
 
-/* Is this the form in which a reader with data encryption answers (§8.3)? Pure. */
+/* Is this the form in which a reader with data encryption answers? Pure. */
 bool vivo_is_encrypted(const uint8_t *p, size_t n);
 /* Says in the log why a card's data does not come. */
 void vivo_explain_blocked(struct vivo *v, uint8_t status);

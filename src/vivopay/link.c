@@ -212,7 +212,7 @@ static void heed_boot(struct vivo *v)
     vivo_sessions_lost(v);
 }
 
-/* Frames that nobody asked for (§3.4). True: it was one. */
+/* Frames that nobody asked for. True: it was one. */
 static bool heed(struct vivo *v, const struct vivo_frame *f)
 {
     bool boot = f->command == VIVO_CMD_BOOT && f->status == BOOT_STATUS;

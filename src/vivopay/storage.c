@@ -198,7 +198,7 @@ static enum result get_facts(struct reader *r, unsigned slot, struct storage_fac
 
 /* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
-/* The first byte of 2C-07 and 2C-08: the card's type as the poll told it, also 07 (§5.7), and how many blocks. */
+/* The first byte of 2C-07 and 2C-08: the card's type as the poll told it, also 07, and how many blocks. */
 static uint8_t type_and_count(const struct vivo *v, unsigned count)
 {
     unsigned type = v->field.card.type == TYPE_TAG2 ? TYPE_ULTRALIGHT : v->field.card.type & 0x0FU;

@@ -2,7 +2,7 @@
 ##
 ## The benchmark; included by Makefile.am.
 
-# make bench prints one table of figures (doc/BENCHMARK.md holds one); BENCH=quick takes a minute instead of five.
+# make bench prints one table of figures (doc/BENCHMARK.md holds one); BENCH=quick takes four minutes instead of ten.
 bench_programs = tests/bench/null_handler.so tests/bench/client tests/bench/bare tests/bench/vicc
 if ENABLE_TESTS
 bench_programs += tests/bench/purse-sim-ccid

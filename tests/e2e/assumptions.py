@@ -2,8 +2,8 @@
 """A reader that is not as doc/ASSUMPTIONS.md takes it to be: the log names the row, once, and the client gets an answer or
 an honest error."""
 import rig
-from rig import Rig, case, fails, h, same
-from winscard import RESET, SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD, T0, T1
+from rig import Rig, case, fails, h, lost, same
+from winscard import RESET, SCARD_E_NOT_TRANSACTED, T0, T1
 from vivo import QUICK, Neo
 
 GET_8 = "00 84 00 00 08"
@@ -37,7 +37,7 @@ def odd_event():
             r.sim("0 fault event after code=2 at=A0")
             same("answer", card.transmit(GET_8), EIGHT)
             said(r, "A25", "disagree")
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, GET_8)
+            lost(r, card, GET_8)
         with r.connect() as card:
             same("answer", card.transmit(GET_8), EIGHT)
 

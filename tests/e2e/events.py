@@ -4,7 +4,7 @@
 import time
 
 import rig
-from rig import READER, Background, Rig, case, fails, h, same
+from rig import READER, Background, Rig, case, fails, h, lost, same
 from winscard import (ATTR_ATR, ESCAPE, SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD,
                       SCARD_W_UNPOWERED_CARD, SHARE_DIRECT, STATE_EMPTY, STATE_MUTE, STATE_PRESENT, T0, T1)
 
@@ -14,7 +14,6 @@ SAM_READER = READER[:-1] + "1"
 GET_8 = "00 84 00 00 08"
 EIGHT = h("11 22 33 44 55 66 77 88 90 00")
 COUNTER = "00 EC 00 00 04"
-LOST = (SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD)
 BOTH = (("T=0", "echo-t0", T0, "A0"), ("T=1", "echo-t1", T1, "A1"))
 
 
@@ -74,7 +73,7 @@ def swapped():
                     same("counter", card.transmit(COUNTER), number(i))
                     before = changes(r)
                     r.sim("0 swap %s,start=%d" % (name, i + 1))
-                    fails(LOST, card.transmit, COUNTER)
+                    lost(r, card, COUNTER)
                     back_again(r, before)
                     fails(SCARD_W_REMOVED_CARD, card.transmit, COUNTER)
 
@@ -269,7 +268,7 @@ def sam_lost():
             r.sim("0 sam echo-t0+start=8")
             fails(SCARD_E_NO_SMARTCARD, sam.transmit, COUNTER)
             same("the card", card.transmit(COUNTER), number(1))
-            fails(LOST, sam.transmit, COUNTER)
+            lost(r, sam, COUNTER)
             with r.connect(T0, reader=SAM_READER) as again:
                 same("the SAM", again.transmit(COUNTER), number(8))
             same("the card", card.transmit(COUNTER), number(1))

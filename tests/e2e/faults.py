@@ -10,7 +10,7 @@ import threading
 
 import rig
 import winscard
-from rig import Background, Rig, case, fails, h, same
+from rig import Background, Rig, case, fails, h, lost, same
 from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD, T0, T1, Failed)
 
 # The cap is what a fault costs after which no answer comes at all, and what a command that has to succeed may take,
@@ -274,7 +274,7 @@ def restart():
                         fails(SCARD_E_NO_SMARTCARD, card.transmit, GET_8)
                     else:
                         same("the answer came first", card.transmit(GET_8), EIGHT)
-                    fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, GET_8)
+                    lost(r, card, GET_8)
                 with r.connect(protocol) as card:
                     same("an APDU of a new connection", card.transmit(GET_8), EIGHT)
     for ins in ("01", "02", "06", "80", "81"):
@@ -294,9 +294,7 @@ def last_resort():
             fails((SCARD_E_NOT_TRANSACTED, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
             r.sim("0 until 20000 *resets=1* stats")
             executed = r.count("card_executions")
-            # The driver's word, or pcscd's; or, if pcscd had already found the new card, the driver's refusal to send it
-            # a command that was meant for the old one.
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_E_NOT_TRANSACTED), card.transmit, GET_8)
+            lost(r, card, GET_8)
             same("commands executed", r.count("card_executions"), executed)
         with r.connect(T0) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)

@@ -11,9 +11,9 @@ import threading
 
 import rig
 import winscard
-from rig import READER, Background, Rig, Skip, case, descriptors, fails, h, nothing_more, same, settled
-from winscard import (ATTR_VENDOR_SERIAL, ESCAPE, SCARD_E_NO_SMARTCARD, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD,
-                      SHARE_DIRECT, T0, T1, Failed)
+from rig import READER, Background, Rig, Skip, case, descriptors, fails, h, lost, nothing_more, same, settled
+from winscard import (ATTR_VENDOR_SERIAL, ESCAPE, SCARD_E_NO_SMARTCARD, SCARD_E_UNSUPPORTED_FEATURE, SHARE_DIRECT, T0,
+                      T1, Failed)
 
 rig.orderly = True  # what is closed well is seen to be closed
 GET_8 = "00 84 00 00 08"
@@ -98,7 +98,7 @@ def hundred_cards(r, rounds=100):
                     r.sim("0 remove")
                     fails(SCARD_E_NO_SMARTCARD, call.result)
                 r.pc.wait_empty(READER, 60)
-                fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
+                lost(r, card, GET_8)
         r.pc.wait_empty(READER, 60)
 
 
@@ -236,7 +236,7 @@ def vpcd():
                 same("106 bytes", card.transmit(h("00 E0 00 00 64") + bytes(100) + b"\0"), h("00 6A 90 00"))
                 virtual.close()
                 r.pc.wait_empty(READER)
-                fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
+                lost(r, card, GET_8)
             assert 1 in virtual.powered, "the card was never switched on: %s" % virtual.powered
 
 

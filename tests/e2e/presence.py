@@ -6,7 +6,7 @@ import time
 
 import rig
 import winscard
-from rig import READER, Background, Rig, case, fails, h, same
+from rig import READER, Background, Rig, case, fails, h, lost, same
 from winscard import (SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, STATE_EMPTY, STATE_PRESENT, T0, T1)
 
 rig.orderly = True
@@ -39,7 +39,7 @@ def new_connection_works(r, protocol=T0 | T1):
 def removed_and_back(r, card, before):
     """The old connection is dead, a removal and an insertion were told, and a new connection works."""
     wait_changes(r, before + 2)
-    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
+    lost(r, card, GET_8)
     new_connection_works(r)
 
 
@@ -50,7 +50,7 @@ def idle_removal():
             same("an APDU", card.transmit(GET_8), EIGHT)
             r.sim("0 remove")
             r.pc.wait_empty(READER)
-            fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
+            lost(r, card, GET_8)
             r.sim("0 insert " + name)
             r.pc.wait_card(READER)
             fails(SCARD_W_REMOVED_CARD, card.transmit, GET_8)
@@ -71,7 +71,7 @@ def latch():
                         r.sim("0 remove")       # (it is out; now the simulator forgets it)
                         r.sim("0 insert " + name)
                         r.pc.wait_card(READER)
-                        fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, GET_8)
+                        lost(r, card, GET_8)
                     new_connection_works(r, protocol)
 
 
@@ -133,7 +133,7 @@ def swap():
                 card.transmit("00 A4 04 00")
                 atr = r.swap(name)
                 assert atr != old, "the ATR is still " + old.hex(" ")
-                fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, "00 A4 04 00")
+                lost(r, card, "00 A4 04 00")
             with r.connect() as card:
                 same("ATR of the new connection", card.status()[2], atr)
 
@@ -148,7 +148,7 @@ def swap_in_command():
         r.sim("0 swap echo-t0,start=100")
         fails(SCARD_E_NO_SMARTCARD, running.result)
         wait_changes(r, before + 2)
-        fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, "00 EA 00 00 04")
+        lost(r, card, "00 EA 00 00 04")
         with r.connect(T0) as other:
             same("counter of the new card", other.transmit("00 EC 00 00 04"), h("00 00 00 64 90 00"))
 
@@ -266,7 +266,7 @@ def lost_event():
             r.sim("0 break in int lose 1")
             r.sim("0 break in int lose 2")
             r.sim("0 remove")
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, GET_8)
+            lost(r, card, GET_8)
         r.pc.wait_empty(READER)
         r.sim("0 insert echo-t0")
         new_connection_works(r)

@@ -798,8 +798,9 @@ def found():
     with Bed(AET63) as b:
         r = b.probe("--list")
         assert "072F:8002  AET63" in r.text, r.text
-        r = b.probe("0ACD:3530")
-        same("status of a reader that is not there", r.status, 2)
+        for name in ("0ACD:3530", "/dev/ttyUSB7", "/dev/ttyUSB7:baud=57600"):
+            r = b.probe(name)
+            same("status of %s, which is not there" % name, (r.status, r.verdict), (2, {}))
 
 
 @case("wrong words are refused, and the help names every option")

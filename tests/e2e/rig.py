@@ -368,6 +368,18 @@ def fails(code, call, *args, **more):
     raise AssertionError("no failure but %r, where %s was due" % (result, winscard.CODES[codes[0]]))
 
 
+NOT_SENT = "meant for the card before it was reset or swapped: not sent"
+
+
+def lost(r, card, apdu):
+    """The session with the card is over. The driver says it, or pcscd; or, where pcscd has powered up the next card while
+    this command waited for the reader, the driver has refused to send it that one, and its log says so."""
+    before = r.log().count(NOT_SENT)
+    code = fails((winscard.SCARD_E_NO_SMARTCARD, winscard.SCARD_W_REMOVED_CARD, winscard.SCARD_E_NOT_TRANSACTED),
+                 card.transmit, apdu)
+    assert code != winscard.SCARD_E_NOT_TRANSACTED or r.log().count(NOT_SENT) > before, "SCARD_E_NOT_TRANSACTED"
+
+
 def h(text):
     return bytes.fromhex(text)
 

@@ -5,7 +5,7 @@ import re
 import time
 
 import rig
-from rig import case, fails, h, same
+from rig import case, fails, h, lost, same
 from vivo import ON_HID as READER, LINKS, Neo
 from winscard import SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD, UNPOWER
 
@@ -377,7 +377,7 @@ def removed():
         with r.card() as card:
             run(card, ("FF F6 20 00 01 00 00", "00000000 90 00"))
             r.sim("0 fault remove at=2C04 exec=0")
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, "FF F6 21 00 05 00 01020304")
+            lost(r, card, "FF F6 21 00 05 00 01020304")
             r.pc.wait_empty(READER)
 
 

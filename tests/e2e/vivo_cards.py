@@ -9,9 +9,9 @@ import time
 
 import rig
 import winscard
-from rig import case, fails, h, same
+from rig import case, fails, h, lost, same
 from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, ON_HID, ON_SERIAL, UID, Neo, number
-from winscard import SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, T1
+from winscard import SCARD_E_NO_SMARTCARD, T1
 
 
 def storage(ss, nn, tck):
@@ -263,7 +263,7 @@ def swapped_in_session():
                     r.sim("0 swap iso:echo-t1,start=%d,uid=0%dA1B2C3D4E5F6" % (start, n + 5))
                     fails(SCARD_E_NO_SMARTCARD, card.transmit, ADD)
                     r.wait_changes(before + 2)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 with r.connect() as card:
                     same("the new card's counter", card.transmit(COUNTER), number(start))
 
@@ -292,7 +292,7 @@ def put_back():
                     # Its power was away: it is at the start of its life again, and the client has to hear of it.
                     fails(SCARD_E_NO_SMARTCARD, card.transmit, ADD)
                     r.wait_changes(before + 2)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                     card.reconnect(protocols=T1)
                     same("the counter", card.transmit(COUNTER), number(7))
             r.works()

@@ -6,7 +6,7 @@ import binascii
 
 import rig
 import winscard
-from rig import Background, case, fails, h, same
+from rig import Background, case, fails, h, lost, same
 from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, ON_HID, ON_SERIAL, QUICK, Neo, number
 from winscard import SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_W_REMOVED_CARD
 
@@ -272,7 +272,7 @@ def boot():
                     r.sim("0 fault boot at=2C03 exec=%d" % executed)
                     fails((SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED), card.transmit, ADD)
                     r.wait_changes(before + 2)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 with r.connect() as card:
                     value = int.from_bytes(card.transmit(COUNTER)[:4], "big")
                     same("executions", value, executed)

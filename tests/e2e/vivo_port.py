@@ -7,10 +7,9 @@ import threading
 
 import rig
 import winscard
-from rig import Background, at_most, case, descriptors, fails, h, nothing_more, same, settled
+from rig import Background, at_most, case, descriptors, fails, h, lost, nothing_more, same, settled
 from vivo import ADD, COUNTER, EIGHT, GET_8, ON_SERIAL, PORT, QUICK, SERIAL_NUMBER, Neo
-from winscard import (SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_E_READER_UNAVAILABLE,
-                      SCARD_W_REMOVED_CARD, SHARE_DIRECT)
+from winscard import SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED, SCARD_E_READER_UNAVAILABLE, SHARE_DIRECT
 
 CARD = "iso:echo-t1"
 PATIENT = QUICK + "reopen_min = 50\nreopen_max = 200\n"
@@ -56,7 +55,7 @@ def hang_up():
             else:
                 r.wait_changes(before + 2)
             if in_use:
-                fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                lost(r, card, ADD)
                 with r.connect() as new:
                     now = int.from_bytes(new.transmit(COUNTER)[:4], "big")
                     assert now - value in ((0, 1) if when == "apdu" else (0,)), (value, now)

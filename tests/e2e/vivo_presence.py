@@ -5,9 +5,9 @@ import time
 
 import rig
 import winscard
-from rig import Background, case, fails, h, same
+from rig import Background, case, fails, h, lost, same
 from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, UID, Neo, number
-from winscard import (SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD, SCARD_W_RESET_CARD, STATE_EMPTY, STATE_PRESENT, T1)
+from winscard import SCARD_E_NO_SMARTCARD, SCARD_W_RESET_CARD, STATE_EMPTY, STATE_PRESENT, T1
 
 CARD = "iso:echo-t1"
 LEFT_ALONE = 11     # seconds: beyond pcscd's five, and beyond the ten of the promise
@@ -121,7 +121,7 @@ class Asked(Session):
         same("an APDU", other.transmit(GET_8), EIGHT)
         self.r.sim("%d remove" % self.index)
         self.r.pc.wait_empty(self.reader, 10)
-        fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), other.transmit, GET_8)
+        lost(r, other, GET_8)
 
 
 class Shared(Left):
@@ -211,7 +211,7 @@ def removed():
                     fails(SCARD_E_NO_SMARTCARD, card.transmit, ADD)
                     state = r.pc.state(r.name)[0]
                     assert state & STATE_EMPTY and not state & STATE_PRESENT, "%08X" % state
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 r.pc.wait_empty(r.name)
 
 
@@ -229,7 +229,7 @@ def removed_in_apdu():
                     r.pc.wait_empty(r.name)
                     r.sim("0 insert same")
                     r.pc.wait_card(r.name)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 with r.connect() as card:
                     now = int.from_bytes(card.transmit(COUNTER)[:4], "big")
                     assert now - value in (0, executed), (value, now)
@@ -248,7 +248,7 @@ def mute_once():
                     r.sim("0 fault status=%s at=2C03" % status)
                     fails(SCARD_E_NO_SMARTCARD, card.transmit, ADD)
                     r.wait_changes(before + 2)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 with r.connect() as card:
                     same("the counter", card.transmit(COUNTER), number(1))
 

@@ -3,10 +3,10 @@
 readers that keep back or encrypt what cards say."""
 import rig
 import winscard
-from rig import Background, case, fails, h, same
+from rig import Background, case, fails, h, lost, same
 from vivo import ADD, COUNTER, EIGHT, GET_8, LINKS, Neo, number
 from winscard import (ESCAPE, ESCAPE_3500, GET_FEATURES, SCARD_E_NO_SMARTCARD, SCARD_E_NOT_TRANSACTED,
-                      SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD, SHARE_DIRECT, T0, T1, TLV_PROPERTIES)
+                      SCARD_E_UNSUPPORTED_FEATURE, SHARE_DIRECT, T0, T1, TLV_PROPERTIES)
 
 CARD = "iso:echo-t1"
 ECHO_T0 = h("3B 04 45 43 48 4F")
@@ -109,7 +109,7 @@ def contact_removed():
                     assert r.pc.state(icc)[0] & winscard.STATE_EMPTY
                     r.sim("0 icc insert echo-t1,start=50")
                     r.pc.wait_card(icc)
-                    fails((SCARD_W_REMOVED_CARD, SCARD_E_NO_SMARTCARD), card.transmit, ADD)
+                    lost(r, card, ADD)
                 with r.connect(reader=icc) as card:
                     same("the new card's counter", card.transmit(COUNTER), number(50))
                     card.disconnect(winscard.UNPOWER)

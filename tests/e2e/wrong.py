@@ -3,12 +3,11 @@
 import struct
 
 import rig
-from rig import READER, Rig, case, fails, h, same
+from rig import READER, Rig, case, fails, h, lost, same
 from winscard import (ATTR_ATR, ATTR_CHANNEL_ID, ATTR_ICC_PRESENCE, ATTR_ICC_STATUS, ATTR_MAXINPUT, ATTR_PROTOCOL_TYPE,
                       ATTR_VENDOR_NAME, ATTR_VENDOR_SERIAL, ATTR_VENDOR_TYPE, ATTR_VENDOR_VERSION, ESCAPE, ESCAPE_3500,
-                      GET_FEATURES, GET_FEATURES_WINDOWS, SCARD_E_INSUFFICIENT_BUFFER, SCARD_E_NO_SMARTCARD,
-                      SCARD_E_NOT_TRANSACTED, SCARD_E_PROTO_MISMATCH, SCARD_E_UNSUPPORTED_FEATURE, SCARD_W_REMOVED_CARD,
-                      SHARE_DIRECT, T0, T1, TLV_PROPERTIES)
+                      GET_FEATURES, GET_FEATURES_WINDOWS, SCARD_E_INSUFFICIENT_BUFFER, SCARD_E_NOT_TRANSACTED,
+                      SCARD_E_PROTO_MISMATCH, SCARD_E_UNSUPPORTED_FEATURE, SHARE_DIRECT, T0, T1, TLV_PROPERTIES)
 
 SETTINGS = "[072F:8002]\n"
 GET_8 = "00 84 00 00 08"
@@ -204,7 +203,7 @@ def raw_reset():
         with r.connect(T0) as card:
             same("an APDU", card.transmit(GET_8), EIGHT)
             same("RESET", card.control(ESCAPE, "80")[:2], h("90 00"))
-            fails((SCARD_E_NO_SMARTCARD, SCARD_W_REMOVED_CARD), card.transmit, GET_8)
+            lost(r, card, GET_8)
         with r.connect(T0) as card:
             same("a new connection", card.transmit(GET_8), EIGHT)
 

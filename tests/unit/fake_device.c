@@ -300,6 +300,12 @@ void slot_status(struct slot *s, struct slot_status *st)
     *st = fake.status;
 }
 
+enum result slot_late(struct slot *s)
+{
+    (void)s;
+    return R_NOT_NOW;
+}
+
 bool slot_gone_first(struct slot *s, unsigned site)
 {
     bool first = !(s->gone_told & 1U << site);
