@@ -48,7 +48,9 @@ GOALS = (
     ("idle without card: frames to the reader per second", "ViVOpay ≤ 4", {"AET63": 0, "serial": 4, "HID": 4}),
     ("insertion to ATR, ms", "AET63 ≤ 20", {"AET63": 20}),
     ("a MIFARE Classic 1K read ÷ time of its bytes at 115 200 baud", "≤ 1.10", {"serial": 1.10}),
-    ("removal during an APDU to the client's error, ms", "one exchange, slot empty in the same call", {}),
+    # (one exchange's time-out: the setting command_wait)
+    ("removal during an APDU to the client's error, ms", "one exchange's time-out, slot empty in the same call",
+     {"AET63": 2000}),
     ("resident memory over the null handler, kB", "≤ +300", {"AET63": 300, "serial": 300, "HID": 300}),
     ("longest function, 90th percentile, lines", "≤ 80, ≤ 40", {}),
 )
@@ -657,6 +659,7 @@ def print_goals():
     for goal, (what, text, limits) in enumerate(GOALS):
         shown = [cells[goal, c][1] if (goal, c) in cells else "" for c in COLUMNS]
         print("| %s | %s | %s | %s |" % (what, " | ".join(shown), text, verdict(goal, limits)))
+    print("| branch coverage of src/ and ifdhandler/ |%s ≥ 95 %% | make coverage counts it |" % (" |" * len(COLUMNS)))
     print()
 
 

@@ -121,7 +121,7 @@ class Asked(Session):
         same("an APDU", other.transmit(GET_8), EIGHT)
         self.r.sim("%d remove" % self.index)
         self.r.pc.wait_empty(self.reader, 10)
-        lost(r, other, GET_8)
+        lost(self.r, other, GET_8)
 
 
 class Shared(Left):
