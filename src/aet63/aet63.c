@@ -124,18 +124,18 @@ static enum result aet63_look(struct reader *reader, unsigned slot, deadline_t u
     return r;
 }
 
-static enum result aet63_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
+static enum result aet63_watch(struct reader *reader, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct aet63 *a = aet63_of(reader);
-    deadline_t until = deadline_in(reader->settings->command_wait);
-    enum result r = slot == 0 ? aet63_take_input(a, until) : R_SUCCESS;
+    deadline_t wait = deadline_min(until, deadline_in(reader->settings->command_wait));
+    enum result r = slot == 0 ? aet63_take_input(a, wait) : R_SUCCESS;
 
     *again_ms = READER_WATCH_NEVER;
     if (slot != 0 || r != R_SUCCESS)
         return r;
     bool due = (!a->proven || a->doubt || !a->in_sync) && deadline_passed(a->next_ask);
     if (a->ask_now || a->restarted || due) {
-        r = ask(a, deadline_in(reader->settings->reader_cap));
+        r = ask(a, until);
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r != R_SUCCESS) {

@@ -453,7 +453,7 @@ static deadline_t watch_locked(struct slot *s)
     }
     d->busy = true;
     pthread_mutex_unlock(&d->mutex);
-    r = d->reader->ops->watch(d->reader, s->index, &again);
+    r = d->reader->ops->watch(d->reader, s->index, deadline_in(d->settings.reader_cap), &again);
     if (r == R_GONE)
         mark_gone(d);
     device_release(d);

@@ -62,9 +62,9 @@ struct reader_ops {
 
     /* The poller's turn: fetch input that came by itself, ask what has to be asked, poll the field. Reports what it
      * learns and sets *again_ms to when it wants to be called again at the latest (READER_WATCH_NEVER: only when input
-     * arrives or a command was sent). Must not take longer than a field poll, but for a reader that does not
-     * answer. R_SUCCESS also when nothing could be learnt; R_GONE, R_CANCELLED. */
-    enum result (*watch)(struct reader *r, unsigned slot, unsigned *again_ms);
+     * arrives or a command was sent). Must not take longer than a field poll, but for a reader that does not answer,
+     * of which it takes leave at `until`. R_SUCCESS also when nothing could be learnt; R_GONE, R_CANCELLED. */
+    enum result (*watch)(struct reader *r, unsigned slot, deadline_t until, unsigned *again_ms);
 
     /* Powers the card up and fills *atr and *protocol (0 or 1: the protocol it runs now). warm: reset it without taking
      * power if it has any. R_POWER: no usable answer to reset; R_NO_CARD. */

@@ -83,7 +83,7 @@ enum result vivo_contact_ask_all(struct vivo *v, deadline_t until)
     return r;
 }
 
-enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
+enum result vivo_contact_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_slot *s = &v->slot[slot];
     int64_t now = clock_now(), due = s->asked + ASK_EVERY_MS * ns_per_ms;
@@ -95,7 +95,7 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
         return R_SUCCESS;
     if (now >= due && left == 0) {
         vivo_pace_take(&v->pace, now);
-        r = ask(v, slot, false, true, deadline_in(v->reader.settings->reader_cap));
+        r = ask(v, slot, false, true, until);
         if (r != R_SUCCESS)
             s->asked = clock_now();
         due = s->asked + ASK_EVERY_MS * ns_per_ms;
@@ -109,7 +109,7 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
-enum result vivo_contact_turn(struct vivo *v, bool *taken)
+enum result vivo_contact_turn(struct vivo *v, deadline_t until, bool *taken)
 {
     unsigned again;
 
@@ -119,7 +119,7 @@ enum result vivo_contact_turn(struct vivo *v, bool *taken)
 
         *taken = s->kind == SLOT_ICC && !s->session && clock_now() - s->asked >= ASK_EVERY_MS * ns_per_ms;
         if (*taken)
-            return vivo_contact_watch(v, i, &again);
+            return vivo_contact_watch(v, i, until, &again);
     }
     return R_SUCCESS;
 }

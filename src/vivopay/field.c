@@ -353,7 +353,7 @@ static unsigned next_poll(const struct vivo *v, unsigned slot)
     return left > 2 ? left : 2;
 }
 
-static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_ms)
+static enum result watch_session(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_field *f = &v->field;
     const struct settings *s = v->reader.settings;
@@ -363,15 +363,15 @@ static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_
 
     *again_ms = READER_WATCH_NEVER;
     if (vivo_is_vicinity(v))
-        return vivo_vicinity_watch(v, slot, again_ms);
+        return vivo_vicinity_watch(v, slot, until, again_ms);
     if (!vivo_field_takes_apdus(v))
-        return vivo_storage_watch(v, slot, again_ms);
+        return vivo_storage_watch(v, slot, until, again_ms);
     if (s->presence_check != PRESENCE_RNAK || f->no_rnak)
         return R_SUCCESS;
     due = v->slot[slot].traffic + RNAK_EVERY_MS * ns_per_ms;
     due = due > f->rnak_at ? due : f->rnak_at;
     if (now >= due) {
-        r = vivo_rnak(v, slot, &there, deadline_in(s->command_wait));
+        r = vivo_rnak(v, slot, &there, deadline_min(until, deadline_in(s->command_wait)));
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r == R_NOT_SUPPORTED) {
@@ -393,18 +393,17 @@ static enum result watch_session(struct vivo *v, unsigned slot, unsigned *again_
     return R_SUCCESS;
 }
 
-enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
+enum result vivo_field_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_field *f = &v->field;
     unsigned ms = v->reader.settings->poll_time;
-    deadline_t until = deadline_in(v->reader.settings->reader_cap);
     struct vivo_card card;
     enum vivo_opener by;
     bool taken;
     enum result r;
 
     if (v->slot[slot].session)
-        return watch_session(v, slot, again_ms);
+        return watch_session(v, slot, until, again_ms);
     if (f->present && f->opener == OPEN_BY_40 && vivo_others_in_session(v, slot)) { /* it would take up to a second */
         *again_ms = SHARED_EVERY_MS;
         return R_SUCCESS;
@@ -413,7 +412,7 @@ enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
         *again_ms = next_poll(v, slot);
         return R_SUCCESS;
     }
-    r = vivo_contact_turn(v, &taken);
+    r = vivo_contact_turn(v, until, &taken);
     if (taken) {
         *again_ms = next_poll(v, slot);
         return r;

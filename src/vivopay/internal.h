@@ -239,7 +239,7 @@ const struct vivo_kept *vivo_kept_answer(const struct vivo *v, const uint8_t *co
 /* ---- field.c ------------------------------------------------------------------------------------------------- */
 
 void vivo_field_init(struct vivo *v);
-enum result vivo_field_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
+enum result vivo_field_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms);
 enum result vivo_field_power_up(struct vivo *v, unsigned slot, deadline_t until, struct atr *atr);
 enum result vivo_field_power_down(struct vivo *v, unsigned slot, deadline_t until);
 /* The card did not answer, or lost its session: one poll tells whether it, or another, is there. R_NO_CARD. */
@@ -255,7 +255,7 @@ void vivo_field_gone(struct vivo *v, unsigned slot);
 /* ---- storage.c ----------------------------------------------------------------------------------------------- */
 
 /* The poller's turn while a storage card of ISO 14443 is in session. */
-enum result vivo_storage_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
+enum result vivo_storage_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms);
 
 /* ---- raw.c --------------------------------------------------------------------------------------------------- */
 
@@ -336,17 +336,17 @@ bool vivo_vicinity_adopt(const struct vivo *v, struct vivo_card *card);
 /* Learns what the card that is powered up has to tell of itself. It may turn out to be gone. */
 enum result vivo_vicinity_activate(struct vivo *v, unsigned slot, deadline_t until);
 /* The poller's turn while such a card is in session. */
-enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
+enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms);
 
 /* ---- contact.c ----------------------------------------------------------------------------------------------- */
 
 uint8_t vivo_interface(const struct vivo_slot *s);
 /* Asks all contact and SAM slots once (the reader has just come up). */
 enum result vivo_contact_ask_all(struct vivo *v, deadline_t until);
-enum result vivo_contact_watch(struct vivo *v, unsigned slot, unsigned *again_ms);
+enum result vivo_contact_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms);
 /* Asks the contact slot if it is due: a card in the field answers each poll at once, and its polls would take every turn
  * that the pace leaves. *taken: this one is gone. */
-enum result vivo_contact_turn(struct vivo *v, bool *taken);
+enum result vivo_contact_turn(struct vivo *v, deadline_t until, bool *taken);
 enum result vivo_contact_power_up(struct vivo *v, unsigned slot, deadline_t until, struct atr *atr, int *protocol);
 enum result vivo_contact_power_down(struct vivo *v, unsigned slot, deadline_t until);
 enum result vivo_contact_failed(struct vivo *v, unsigned slot, deadline_t until);

@@ -321,12 +321,12 @@ static bool may_ask(const struct vivo *v, const struct storage_session *s)
            s->auth.selection == v->field.seen && !s->transparent.open;
 }
 
-static enum result ask_trailer(struct vivo *v, unsigned slot, unsigned trailer, bool *there)
+static enum result ask_trailer(struct vivo *v, unsigned slot, unsigned trailer, deadline_t until, bool *there)
 {
     const uint8_t head[] = {type_and_count(v, 1), (uint8_t)trailer};
     struct vivo_request q = {.sub = SUB_READ, .part1 = head, .n1 = sizeof head, .periodic = true};
     struct vivo_frame f;
-    enum result r = exchange(v, slot, &q, &f, deadline_in(v->reader.settings->reader_cap));
+    enum result r = exchange(v, slot, &q, &f, until);
 
     if (r == R_SUCCESS && f.n != MIFARE_BLOCK_SIZE && !vivo_is_encrypted(f.data, f.n))
         (void)out_of_step(v, f.n, MIFARE_BLOCK_SIZE);
@@ -341,7 +341,7 @@ static unsigned ms_left(int64_t at)
     return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
 }
 
-enum result vivo_storage_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
+enum result vivo_storage_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     const struct storage_session *s = &v->reader.device->slots[slot].storage;
     struct vivo_field *f = &v->field;
@@ -360,7 +360,7 @@ enum result vivo_storage_watch(struct vivo *v, unsigned slot, unsigned *again_ms
     *again_ms = CHECK_EVERY_MS; /* it may be authenticated by then */
     if (!may_ask(v, s))
         return R_SUCCESS;
-    r = ask_trailer(v, slot, mifare_sector_trailer(s->auth.sector), &there);
+    r = ask_trailer(v, slot, mifare_sector_trailer(s->auth.sector), until, &there);
     f->trailer_at = clock_now();
     f->trailer_misses = there ? 0 : f->trailer_misses + 1;
     *again_ms = there ? CHECK_EVERY_MS : CHECK_AGAIN_MS;

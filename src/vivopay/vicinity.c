@@ -397,7 +397,7 @@ static unsigned ms_left(int64_t at)
     return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
 }
 
-enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, unsigned *again_ms)
+enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_vicinity *c = &v->vicinity;
     int64_t since = v->slot[slot].traffic > c->checked ? v->slot[slot].traffic : c->checked;
@@ -412,7 +412,7 @@ enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, unsigned *again_m
         *again_ms = CHECK_EVERY_MS;
         return R_SUCCESS;
     }
-    r = is_there(v, true, &v->slot[slot].powered, &there, deadline_in(v->reader.settings->reader_cap));
+    r = is_there(v, true, &v->slot[slot].powered, &there, until);
     if (r == R_GONE || r == R_CANCELLED)
         return r;
     c->checked = clock_now();

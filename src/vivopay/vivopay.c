@@ -55,11 +55,11 @@ static enum result vivo_look(struct reader *reader, unsigned slot, deadline_t un
 
     vivo_check_suspend(v);
     if (v->line && v->slot[slot].kind == SLOT_ICC && v->slot[slot].asked == 0 && !deadline_passed(until))
-        return vivo_contact_watch(v, slot, &again);
+        return vivo_contact_watch(v, slot, until, &again);
     return R_SUCCESS;
 }
 
-static enum result vivo_watch(struct reader *reader, unsigned slot, unsigned *again_ms)
+static enum result vivo_watch(struct reader *reader, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo *v = vivo_of(reader);
     enum result r;
@@ -70,15 +70,15 @@ static enum result vivo_watch(struct reader *reader, unsigned slot, unsigned *ag
     if (r != R_SUCCESS)
         return r;
     if (!v->line) {
-        r = vivo_bring_up(v, deadline_in(reader->settings->reader_cap));
+        r = vivo_bring_up(v, until);
         if (r != R_SUCCESS) {
             *again_ms = (unsigned)deadline_left_ms(v->next_try) + 1;
             return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
         }
     }
     if (v->slot[slot].kind == SLOT_CL)
-        return vivo_field_watch(v, slot, again_ms);
-    return vivo_contact_watch(v, slot, again_ms);
+        return vivo_field_watch(v, slot, until, again_ms);
+    return vivo_contact_watch(v, slot, until, again_ms);
 }
 
 /* ---- power and protocol ------------------------------------------------------------------------------------------ */

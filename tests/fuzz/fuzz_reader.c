@@ -3,14 +3,18 @@
  * Fuzzes the whole handler between two sides of which neither is trusted: a client that calls the IFDH functions with
  * anything, and a reader that answers anything. Under the driver stands a transport of this file in place of libusb and
  * libserialport; the input says which reader it is, what the client does, and what comes back for each command: an
- * obedient answer, one with any status and data, raw bytes, nothing, an event in front of it. It has no clock of its
- * own: nothing to hand over is a time-out at once, and every wait of the settings is a millisecond.
+ * obedient answer, one with any status and data, raw bytes, nothing, an event in front of it. The driver's clock and
+ * its waits are those of this file too (fuzz.mk renames them in the archive): a wait moves the clock and is over, so the
+ * settings are the driver's own, and how long a call took is exact.
  *
- * What must hold: each call ends, with a code that pcscd knows; no answer is longer than its buffer, and none comes
- * with an error; a plain APDU goes out once, and once more only for each proof (NAK, status 04) that the reader gave;
- * after close nothing is left.
+ * What must hold: each call ends within its cap, with a code that pcscd knows, and waits for nothing without a deadline;
+ * no answer is longer than its buffer, and none comes with an error; a plain APDU goes out once, and once more only for
+ * each proof (NAK, status 04) that the reader gave; after close nothing is left.
  */
+#include <errno.h>
 #include <ifdhandler.h>
+#include <poll.h>
+#include <pthread.h>
 #include <reader.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,14 +24,19 @@
 #include <winscard.h>
 
 #include "aet63/frame.h"
+#include "base/clock.h"
 #include "reader/reader.h"
 #include "transport/serial.h"
 #include "transport/usb.h"
 #include "vivopay/frame.h"
+#include "../unit/stub_log.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 RESPONSECODE ifd_poll(DWORD Lun, int timeout);
+int fuzz_clock_gettime(clockid_t id, struct timespec *t);
+int fuzz_poll(struct pollfd *fds, nfds_t n, int ms);
+int fuzz_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until);
 
 enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64 };
 enum { AET63, HID, SERIAL, KINDS };
@@ -54,6 +63,7 @@ static struct {
     unsigned frames; /* in all; the reader falls silent behind FRAMES_MAX */
     unsigned apdus, proofs;
     bool stop;
+    int64_t now; /* ns */
 } fake;
 
 static void check(int ok)
@@ -78,6 +88,41 @@ static size_t take(uint8_t *out, size_t n)
     for (i = 0; i < n && fake.left > 0; i++)
         out[i] = next();
     return i;
+}
+
+/* ---- time: nobody else is there, so a wait for somebody lasts until its deadline ---- */
+
+static void pass(int64_t until)
+{
+    check(until != DEADLINE_NEVER);
+    if (fake.now < until)
+        fake.now = until;
+}
+
+int fuzz_clock_gettime(clockid_t id, struct timespec *t)
+{
+    (void)id;
+    fake.now += 1000; /* what is asked for the time again and again sees it pass */
+    *t = (struct timespec){.tv_sec = fake.now / CLOCK_NS_PER_S, .tv_nsec = fake.now % CLOCK_NS_PER_S};
+    return 0;
+}
+
+int fuzz_poll(struct pollfd *fds, nfds_t n, int ms)
+{
+    int ready = poll(fds, n, 0);
+
+    check(ms >= 0);
+    if (ready <= 0) /* the fuzzer's own timer interrupts some */
+        pass(fake.now + (int64_t)ms * CLOCK_NS_PER_MS);
+    return ready < 0 ? 0 : ready;
+}
+
+int fuzz_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until)
+{
+    (void)c;
+    (void)m;
+    pass((int64_t)until->tv_sec * CLOCK_NS_PER_S + until->tv_nsec);
+    return ETIMEDOUT;
 }
 
 /* ---- what the reader says ---- */
@@ -292,12 +337,12 @@ static enum result fake_read(struct transport *t, uint8_t *chunk, size_t cap, si
     size_t now = fake.tail - fake.head, most = fake.kind == SERIAL ? cap : CHUNK;
 
     (void)t;
-    (void)until;
     *pipe = 0;
     if (fake.stop)
         return R_CANCELLED;
     if (now == 0) {
         fake.head = fake.tail = 0;
+        pass(until);
         return R_TIMEOUT;
     }
     *n = now < most ? now : most;
@@ -387,8 +432,17 @@ bool serial_node_exists(const char *path)
 
 /* ---- the client ---- */
 
-static void check_code(RESPONSECODE rc)
+enum { READER_CAP = 5000, POWER_CAP = 30000, APDU_CAP = 60000, TFM_CAP = 120000, SLACK = 100 }; /* ms */
+
+/* A call that began at `from` has returned; the slack is what reading the clock costs here. */
+static void ended(RESPONSECODE rc, int64_t from, unsigned cap_ms)
 {
+    int64_t took = (fake.now - from) / CLOCK_NS_PER_MS;
+
+    if (took > (int64_t)cap_ms + SLACK) {
+        (void)fprintf(stderr, "a call took %lld ms, its cap is %u\n", (long long)took, cap_ms);
+        abort();
+    }
     check(rc == IFD_SUCCESS || (rc >= IFD_ERROR_TAG && rc <= IFD_ERROR_INSUFFICIENT_BUFFER));
 }
 
@@ -421,13 +475,14 @@ static void transmit(DWORD lun)
     DWORD cap = next() * 2u, len = cap;
     size_t n = command(apdu, sizeof apdu);
     uint8_t *tx = malloc(n > 0 ? n : 1), *rx = malloc(cap > 0 ? cap : 1);
+    int64_t from = fake.now;
     RESPONSECODE rc;
 
     check(tx && rx);
     memcpy(tx, apdu, n);
     fake.apdus = fake.proofs = 0;
     rc = IFDHTransmitToICC(lun, send, tx, n, rx, &len, &receive);
-    check_code(rc);
+    ended(rc, from, APDU_CAP);
     check(len <= cap && (rc == IFD_SUCCESS ? len >= 2 : len == 0));
     check(n == 0 || tx[0] == 0xFF || fake.card & 4 || fake.apdus <= 1 + fake.proofs); /* in T=1, blocks; see fuzz_t1 */
     free(tx);
@@ -441,11 +496,12 @@ static void control(DWORD lun)
     DWORD cap = next(), len = 1;
     size_t n = command(apdu, sizeof apdu);
     uint8_t *rx = malloc(cap > 0 ? cap : 1);
+    int64_t from = fake.now;
     RESPONSECODE rc;
 
     check(rx != NULL);
     rc = IFDHControl(lun, what & 0x80 ? what : codes[what % 4], apdu, n, rx, cap, &len);
-    check_code(rc);
+    ended(rc, from, TFM_CAP);
     check(len <= cap && (rc == IFD_SUCCESS || len == 0));
     free(rx);
 }
@@ -454,20 +510,46 @@ static void power(DWORD lun, DWORD action)
 {
     uint8_t atr[MAX_ATR_SIZE];
     DWORD len = 99;
+    int64_t from = fake.now;
     RESPONSECODE rc = IFDHPowerICC(lun, action, atr, &len);
 
-    check_code(rc);
+    ended(rc, from, POWER_CAP);
     check(len <= sizeof atr && (rc == IFD_SUCCESS || len == 0));
 }
 
-static void attribute(DWORD lun)
+static void attribute(DWORD lun, bool set)
 {
     DWORD tag = (DWORD)next() << 16 | (DWORD)next() << 8 | next(), cap = next(), len = cap;
     uint8_t *value = malloc(cap > 0 ? cap : 1);
+    int64_t from = fake.now;
 
     check(value != NULL);
-    check_code(IFDHGetCapabilities(lun, tag, &len, value));
+    if (set)
+        ended(IFDHSetCapabilities(lun, tag, take(value, cap), value), from, READER_CAP);
+    else
+        ended(IFDHGetCapabilities(lun, tag, &len, value), from, READER_CAP);
     free(value);
+}
+
+static void look(DWORD lun)
+{
+    int64_t from = fake.now;
+
+    ended(IFDHICCPresence(lun), from, READER_CAP);
+}
+
+static void watch(DWORD lun, unsigned ms)
+{
+    int64_t from = fake.now;
+
+    ended(ifd_poll(lun, (int)ms), from, ms + READER_CAP);
+}
+
+static void choose(DWORD lun, DWORD protocol)
+{
+    int64_t from = fake.now;
+
+    ended(IFDHSetProtocolParameters(lun, protocol, 0, 0, 0, 0), from, POWER_CAP);
 }
 
 static void one_call(DWORD lun)
@@ -476,22 +558,22 @@ static void one_call(DWORD lun)
 
     switch (what % 12) {
     case 0:
-        check_code(IFDHICCPresence(lun));
+        look(lun);
         return;
     case 1:
-        (void)ifd_poll(lun, 1);
+        watch(lun, 1u << (what >> 4));
         return;
     case 2:
         power(lun, IFD_POWER_UP + (what >> 4) % 4);
         return;
     case 3:
-        check_code(IFDHSetProtocolParameters(lun, 1 + (what >> 4) % 3, 0, 0, 0, 0));
+        choose(lun, 1 + (what >> 4) % 3);
         return;
     case 4:
         control(lun);
         return;
     case 5:
-        attribute(lun);
+        attribute(lun, what & 0x80);
         return;
     default:
         transmit(lun);
@@ -500,26 +582,17 @@ static void one_call(DWORD lun)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    static const char *const waits[] = {"APDU_CAP",    "POWER_CAP",   "READER_CAP",   "TFM_CAP",      "FRAME_GAP",
-                                        "COMMAND_WAIT", "RESET_WAIT",  "PING_WAIT",    "PRESENCE_RETRY", "REOPEN_MIN",
-                                        "REOPEN_MAX",  "OPEN_QUIET",  "OPEN_DRAIN",   "RESYNC_QUIET", "RF_OFF"};
-
     (void)argc;
     (void)argv;
-    for (size_t i = 0; i < sizeof waits / sizeof waits[0]; i++) {
-        char name[40];
-
-        (void)snprintf(name, sizeof name, "IFD_PURSE_%s", waits[i]);
-        check(setenv(name, i < 4 ? "20" : "1", 1) == 0);
-    }
-    check(setenv("IFD_PURSE_CONF", "/dev/null", 1) == 0 && setenv("IFD_PURSE_POLL_TIME", "10", 1) == 0);
-    check(setenv("IFD_PURSE_LOG", "15", 1) == 0);
+    stub_log_echo(getenv("FUZZ_LOG") != NULL); /* for who looks at one input */
+    check(setenv("IFD_PURSE_CONF", "/dev/null", 1) == 0 && setenv("IFD_PURSE_LOG", "15", 1) == 0);
     return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const usb_names[] = {"usb:072f/8002:libusb-1.0:1:9:0", "usb:0acd/3530:libusb-1.0:1:9:0"};
+    RESPONSECODE rc;
     const char *name;
     uint8_t how;
 
@@ -534,13 +607,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake.obedient = !(how & 0x80);
     name = fake.kind == SERIAL ? serial_names[how >> 3 & 3] : usb_names[fake.kind];
     check(setenv("IFD_PURSE_SLOTS", how & 0x40 ? "card.sam" : "card", 1) == 0);
-    if (IFDHCreateChannelByName(0, (LPSTR)(uintptr_t)name) != IFD_SUCCESS)
+    rc = IFDHCreateChannelByName(0, (LPSTR)(uintptr_t)name);
+    ended(rc, 0, READER_CAP);
+    if (rc != IFD_SUCCESS)
         return 0;
-    (void)IFDHICCPresence(0); /* as pcscd does when it begins to watch a slot */
-    (void)ifd_poll(0, 1);
-    (void)IFDHICCPresence(0);
+    look(0); /* as pcscd does when it begins to watch a slot */
+    watch(0, 1);
+    look(0);
     power(0, IFD_POWER_UP);
-    (void)IFDHSetProtocolParameters(0, fake.card & 4 && fake.kind == AET63 ? 2 : 1, 0, 0, 0, 0);
+    choose(0, fake.card & 4 && fake.kind == AET63 ? 2 : 1);
     fake.obedient = false;
     for (unsigned calls = 0; fake.left > 0 && calls < CALLS_MAX; calls++)
         one_call(0);

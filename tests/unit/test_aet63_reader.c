@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "aet63/internal.h"
+#include "poller_turn.h"
 #include "stub_log.h"
 #include "transport/usb.h"
 #include "unhex.h"
@@ -496,7 +497,7 @@ static void events_that_cannot_be_had_are_no_obstacle(void **state)
     lay(AET63_SET_NOTIFICATION, 0x6005, "");
     open_reader();
     assert_true(stub_log_matches("asking instead") > 0);
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_true(again <= settings.presence_retry);
     close_reader();
     setup(NULL);
@@ -834,7 +835,7 @@ static unsigned watch(void)
     unsigned again;
 
     a->next_ask = 0;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     return again;
 }
 
@@ -902,13 +903,13 @@ static void a_reader_that_falls_silent(void **state)
     a->in_sync = true;
     a->next_ask = 0;
     lay_failure(AET63_GET_ACR_STAT, R_GONE);
-    assert_int_equal(r->ops->watch(r, 0, &again), R_GONE);
+    assert_int_equal(poller_turn(r, 0, &again), R_GONE);
     wire.failing = R_CANCELLED;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_CANCELLED);
+    assert_int_equal(poller_turn(r, 0, &again), R_CANCELLED);
     a->in_sync = true;
     lay_failure(AET63_GET_ACR_STAT, R_GONE);
     assert_int_equal(r->ops->look(r, 0, soon()), R_GONE);
-    assert_int_equal(r->ops->watch(r, 1, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 1, &again), R_SUCCESS);
     assert_int_equal(again, READER_WATCH_NEVER);
     close_reader();
 }

@@ -38,9 +38,10 @@ static enum result look(struct reader *r, unsigned index, deadline_t until)
     return answer;
 }
 
-static enum result watch(struct reader *r, unsigned index, unsigned *again_ms)
+static enum result watch(struct reader *r, unsigned index, deadline_t until, unsigned *again_ms)
 {
     (void)r;
+    (void)until;
     (void)index;
     *again_ms = READER_WATCH_NEVER;
     return answer;

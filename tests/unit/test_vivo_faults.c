@@ -138,7 +138,7 @@ static void turn(unsigned slot)
     v->field.off_until = v->next_try = 0;
     v->slot[slot].asked = v->slot[slot].traffic = 0;
     v->field.rnak_at = v->field.trailer_at = v->vicinity.checked = v->vicinity.asked = 0;
-    (void)judge("a turn of the poller", r->ops->watch(r, slot, &again));
+    (void)judge("a turn of the poller", poller_turn(r, slot, &again));
 }
 
 static void once(const char *step, unsigned sub, unsigned before)

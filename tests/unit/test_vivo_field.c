@@ -286,7 +286,7 @@ static unsigned turn(struct reader *r, unsigned slot)
     v->pace.any = false;
     v->field.off_until = 0;
     v->slot[slot].asked = 0;
-    assert_int_equal(r->ops->watch(r, slot, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, slot, &again), R_SUCCESS);
     return again;
 }
 
@@ -948,7 +948,7 @@ static void slots_share_the_reader(void **state)
     again = turn(r, 0);
     assert_true(again > 500 && again <= 1000);
     assert_memory_equal(rig.sent[0].data, "\x00\x02", 2); /* 20 ms */
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_int_equal(rig.sent_count, 1);
     assert_int_equal(turn(r, 1), READER_WATCH_NEVER);
     rig_close(r);

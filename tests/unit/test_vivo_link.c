@@ -277,7 +277,7 @@ static void what_changes_nothing_is_repeated_once(void **state)
     rig.handler = poll_is_lost_once;
     rig.card_type = 1;
     rig.uid_len = 4;
-    assert_int_equal(reader->ops->watch(reader, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(reader, 0, &again), R_SUCCESS);
     assert_true(rig.present[0]);
     assert_int_equal(rig_count(0x2C, 0x0E), 2);
     assert_int_equal(rig_count(0x18, 0x01), 2);
@@ -406,7 +406,7 @@ static void silence_turns_the_order_of_what_may_be_repeated(void **state)
     rig.card_type = 1;
     rig.uid_len = 4;
     rig_forget();
-    assert_int_equal(reader->ops->watch(reader, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(reader, 0, &again), R_SUCCESS);
     assert_true(rig.present[0]);
     assert_int_equal(rig.sent[rig_find(0x2C, 0x0E, 1)].order, VIVO_LSB_FIRST);
     rig_close(reader);
@@ -499,7 +499,7 @@ static void a_restart_ends_all_sessions_and_is_followed_by_initialisation(void *
     unsigned again;
     assert_int_equal(vivo_of(r)->up, false);
     vivo_of(r)->pace.any = false;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_true(vivo_of(r)->up);
     assert_int_equal(rig_count(0x2C, 0x01), 2);
     assert_int_equal(rig_count(0x09, RIG_ANY), 0); /* the same reader: what was asked once is not asked again */
@@ -539,7 +539,7 @@ static void watch_until_open(struct reader *r)
     for (int i = 0; i < 400 && !vivo_of(r)->up; i++) {
         vivo_of(r)->next_try = 0; /* time passes */
         vivo_of(r)->pace.any = false;
-        assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+        assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
         assert_true(again > 0);
     }
     assert_true(vivo_of(r)->up);
@@ -559,7 +559,7 @@ static void a_hang_up_leaves_an_empty_slot_that_comes_back(void **state)
     assert_false(deadline_passed(vivo_of(r)->next_try)); /* not at once */
     for (int i = 0; i < 5; i++) {
         vivo_of(r)->next_try = 0;
-        assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+        assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
         assert_true(again >= 50 && again <= 2001); /* no busy loop, no sleep beyond reopen_max */
     }
     assert_int_equal(rig.opened, 1);
@@ -570,7 +570,7 @@ static void a_hang_up_leaves_an_empty_slot_that_comes_back(void **state)
     watch_until_open(r);
     assert_int_equal(rig.opened, 2);
     vivo_of(r)->pace.any = false;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_true(rig.present[0]);
     rig_close(r);
     assert_int_equal(rig.closed, 2);
@@ -605,7 +605,7 @@ static void a_silent_usb_reader_is_reset_once_then_gone(void **state)
     enum result e = R_SUCCESS;
     for (int i = 0; i < 10 && e == R_SUCCESS; i++) {
         vivo_of(r)->pace.any = false;
-        e = r->ops->watch(r, 0, &again);
+        e = poller_turn(r, 0, &again);
     }
     assert_int_equal(e, R_GONE);
     assert_int_equal(rig.resets, 1);
@@ -624,7 +624,7 @@ static void cancel_ends_everything_also_while_the_port_is_away(void **state)
     rig.node = true;
     unsigned again;
     vivo_of(r)->next_try = 0;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_CANCELLED);
+    assert_int_equal(poller_turn(r, 0, &again), R_CANCELLED);
     assert_int_equal(rig.opened, rig.closed);
     rig_close(r);
 }
@@ -776,7 +776,7 @@ static void a_storage_card_takes_no_apdu(void **state)
     struct reader *r = rig_open(false, &e);
     rig.card_type = 0x04;
     rig.uid_len = 7;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_int_equal(r->ops->power_up(r, 0, false, deadline_in(1000), &atr, &protocol), R_SUCCESS);
     assert_int_equal(atr.len, 20);
     assert_int_equal(r->ops->max_apdu_data(r, 0), 0);

@@ -116,7 +116,7 @@ static unsigned turn(unsigned slot)
     v->pace.any = false;
     v->field.off_until = 0;
     v->slot[slot].asked = 0;
-    assert_int_equal(r->ops->watch(r, slot, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, slot, &again), R_SUCCESS);
     return again;
 }
 
@@ -225,14 +225,14 @@ static void another_reader_behind_the_same_port(void **state)
     rig_settings.reopen_min = rig_settings.reopen_max = 1;
     open_reader();
     rig.hang_up = true;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     v->pace.any = false;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_null(v->line);
     rig.hang_up = false;
     v->next_try = 0;
     lay(0x12, 0x01, VIVO_OK, "3939390000");
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_true(stub_log_matches("another reader than before") > 0);
     assert_string_equal(r->serial, "630Z000001"); /* others read it without a lock: as it was opened */
     close_reader();
@@ -789,10 +789,10 @@ static void the_contact_slot_has_its_turn(void **state)
     (void)turn(0);
     assert_int_equal(rig_count(0x2C, VIVO_SUB_GET_ATR), 1);
     assert_true(rig.present[1]);
-    assert_int_equal(r->ops->watch(r, 1, &again), R_SUCCESS); /* it was asked just now */
+    assert_int_equal(poller_turn(r, 1, &again), R_SUCCESS); /* it was asked just now */
     assert_in_range(again, 500, 1001);
     v->slot[1].asked = 0;
-    assert_int_equal(r->ops->watch(r, 1, &again), R_SUCCESS); /* due, but the pace says no */
+    assert_int_equal(poller_turn(r, 1, &again), R_SUCCESS); /* due, but the pace says no */
     assert_in_range(again, 1, 251);
     assert_int_equal(rig_count(0x2C, VIVO_SUB_GET_ATR), 1);
     v->slot[1].asked = 0;
@@ -812,7 +812,7 @@ static void a_contact_slot_without_a_line(void **state)
     rig.hang_up = true;
     (void)turn(0);
     assert_null(v->line);
-    assert_int_equal(r->ops->watch(r, 1, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 1, &again), R_SUCCESS);
     assert_true(again != READER_WATCH_NEVER); /* the port may come back */
     assert_int_equal(r->ops->look(r, 0, soon()), R_SUCCESS);
     close_reader();

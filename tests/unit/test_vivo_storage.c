@@ -93,7 +93,7 @@ static void power_up(void)
 
     v->pace.any = false;
     v->field.off_until = 0;
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_true(rig.present[0]);
     assert_int_equal(r->ops->power_up(r, 0, false, soon(), &atr, &protocol), R_SUCCESS);
     assert_int_equal(said, laid);
@@ -986,7 +986,7 @@ static unsigned idle_turn(void)
 
     v->slot[0].session = true;
     v->slot[0].traffic = v->vicinity.checked = -((int64_t)10 * 1000000000);
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     return again;
 }
 
@@ -999,11 +999,11 @@ static void a_card_in_session_is_asked_once_a_second(void **state)
     lay(VIVO_SUB_RAW, VIVO_OK, "00000000280011223344");
     assert_int_equal(idle_turn(), 1000);
     v->slot[0].traffic = clock_now();
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS); /* a client works */
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS); /* a client works */
     assert_in_range(again, 500, 1000);
     v->slot[0].traffic = 0;
     v->vicinity.checked = clock_now();
-    assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+    assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
     assert_in_range(again, 500, 1000);
     device.slots[0].storage.transparent.open = true;
     assert_int_equal(idle_turn(), 1000);
@@ -1208,7 +1208,7 @@ static void odd_answers_to_the_question_for_presence(void **state)
         s->auth.selection = v->field.seen;
         v->slot[0].traffic = v->field.trailer_at = -((int64_t)10 * 1000000000);
         lay(0x07, VIVO_OK, answers[i]);
-        assert_int_equal(r->ops->watch(r, 0, &again), R_SUCCESS);
+        assert_int_equal(poller_turn(r, 0, &again), R_SUCCESS);
         assert_true(rig.present[0]);
         assert_int_equal(v->in_sync, i == 2);
         assert_int_equal(v->field.trailer_misses, 0);

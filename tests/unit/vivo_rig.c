@@ -427,7 +427,7 @@ struct reader *rig_open_powered(void)
     rig.card_type = 0x01;
     rig.uid_len = 4;
     memcpy(rig.uid, "\x11\x22\x33\x44", 4);
-    if (!reader || reader->ops->watch(reader, 0, &again) != R_SUCCESS || !rig.present[0] ||
+    if (!reader || poller_turn(reader, 0, &again) != R_SUCCESS || !rig.present[0] ||
         reader->ops->power_up(reader, 0, false, deadline_in(60000), &atr, &protocol) != R_SUCCESS)
         abort();
     rig_forget();

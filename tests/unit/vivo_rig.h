@@ -10,6 +10,7 @@
 #ifndef PURSE_VIVO_RIG_H
 #define PURSE_VIVO_RIG_H
 
+#include "poller_turn.h"
 #include "vivopay/internal.h"
 
 enum { RIG_SENT_MAX = 400, RIG_DATA_MAX = 1500 };
