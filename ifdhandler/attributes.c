@@ -17,7 +17,6 @@
 #include "card/apdu.h"
 #include "lun.h"
 #include "reader/device.h"
-#include "results.h"
 
 /* A value; false: not known of this reader. */
 typedef bool (*get_fn)(struct slot *s, struct wbuf *w);
@@ -107,22 +106,27 @@ static bool get_vendor(struct slot *s, struct wbuf *w)
 static bool get_type(struct slot *s, struct wbuf *w)
 {
     const struct reader *r = s->device->reader;
+    const char *type = reader_identity(r)->type;
 
-    put_text(w, r->type[0] ? r->type : r->family->type);
+    put_text(w, type[0] ? type : r->family->type);
     return true;
 }
 
 static bool get_version(struct slot *s, struct wbuf *w)
 {
-    put_u32(w, s->device->reader->version);
-    return s->device->reader->version != 0;
+    uint32_t version = reader_identity(s->device->reader)->version;
+
+    put_u32(w, version);
+    return version != 0;
 }
 
 /* Without one the value is empty: libccid answers so, and clients are written against it. */
 static bool get_serial(struct slot *s, struct wbuf *w)
 {
-    if (s->device->reader->serial[0])
-        put_text(w, s->device->reader->serial);
+    const char *serial = reader_identity(s->device->reader)->serial;
+
+    if (serial[0])
+        put_text(w, serial);
     return true;
 }
 

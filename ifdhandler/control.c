@@ -64,7 +64,8 @@ static enum result get_properties(struct slot *s, const uint8_t *in, size_t n, u
     uint8_t bytes[64 + READER_FIRMWARE_MAX];
     struct wbuf w = wbuf_over(bytes, sizeof bytes);
     const struct reader *r = s->device->reader;
-    size_t firmware = strnlen(r->firmware, sizeof r->firmware);
+    const char *text = reader_identity(r)->firmware;
+    size_t firmware = strnlen(text, READER_FIRMWARE_MAX);
     struct slot_status st;
 
     (void)in;
@@ -77,7 +78,7 @@ static enum result get_properties(struct slot *s, const uint8_t *in, size_t n, u
     if (firmware > 0) {
         wbuf_u8(&w, PCSCv2_PART10_PROPERTY_sFirmwareID);
         wbuf_u8(&w, (unsigned)firmware);
-        wbuf_bytes(&w, r->firmware, firmware);
+        wbuf_bytes(&w, text, firmware);
     }
     wbuf_u8(&w, PCSCv2_PART10_PROPERTY_bPPDUSupport); /* the features have no form as FF C2 01 */
     wbuf_u8(&w, 1);

@@ -333,18 +333,18 @@ static void take_identity(struct aet63 *a)
     const char *dash;
 
     for (; n < 10 && a->status[n] >= 0x20 && a->status[n] < 0x7F; n++)
-        r->firmware[n] = (char)a->status[n];
-    r->firmware[n] = 0;
+        r->identity.firmware[n] = (char)a->status[n];
+    r->identity.firmware[n] = 0;
     if (n < 10 && a->status[n] != 0)
         aet63_contradicted(a, 17, "INTERNAL is not text");
-    snprintf(r->serial, sizeof r->serial, "%s", r->transport->facts.serial);
-    dash = strrchr(r->firmware, '-');
+    snprintf(r->identity.serial, sizeof r->identity.serial, "%s", r->transport->facts.serial);
+    dash = strrchr(r->identity.firmware, '-');
     if (dash && sscanf(dash + 1, "%2u.%2u", &high, &low) == 2)
-        r->version = (uint32_t)(high << 24 | low << 16);
+        r->identity.version = (uint32_t)(high << 24 | low << 16);
     else
-        r->version = (uint32_t)(r->transport->facts.release >> 8) << 24 |
+        r->identity.version = (uint32_t)(r->transport->facts.release >> 8) << 24 |
                      (uint32_t)(r->transport->facts.release & 0xFF) << 16;
-    log_line(r->log, PLOG_INFO, "firmware \"%s\", MAX_C %u, MAX_R %u, card types %02X%02X", r->firmware, a->status[10],
+    log_line(r->log, PLOG_INFO, "firmware \"%s\", MAX_C %u, MAX_R %u, card types %02X%02X", r->identity.firmware, a->status[10],
              a->status[11], a->status[12], a->status[13]);
 }
 
@@ -367,6 +367,7 @@ static enum result greet(struct aet63 *a, deadline_t until)
         return r;
     }
     take_identity(a);
+    atomic_store_explicit(&a->reader.identified, true, memory_order_release);
     r = aet63_simple(a, AET63_SET_NOTIFICATION, &on, &m, until);
     if (r == R_SUCCESS && m.sw1 != AET63_SW1_DONE) {
         log_line(a->reader.log, PLOG_INFO, "card events cannot be switched on (%02X %02X): asking instead", m.sw1, m.sw2);

@@ -54,11 +54,11 @@ enum result run_reader_command(struct slot *slot, const struct operation *op, st
 
 enum result run_firmware(struct slot *slot, const struct operation *op, struct answer *a)
 {
-    const struct reader *r = slot->device->reader;
+    const char *firmware = reader_identity(slot->device->reader)->firmware;
 
     (void)op;
-    wbuf_bytes(&a->data, r->firmware, strnlen(r->firmware, sizeof r->firmware));
-    a->sw = r->firmware[0] ? SW_DONE : SW_NOT_SUPPORTED;
+    wbuf_bytes(&a->data, firmware, strnlen(firmware, READER_FIRMWARE_MAX));
+    a->sw = firmware[0] ? SW_DONE : SW_NOT_SUPPORTED;
     return R_SUCCESS;
 }
 

@@ -25,6 +25,7 @@
 #ifndef PURSE_READER_H
 #define PURSE_READER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -98,6 +99,14 @@ struct reader_ops {
     const struct storage_ops *storage;
 };
 
+/* What a reader says of itself. */
+struct reader_identity {
+    char firmware[READER_FIRMWARE_MAX]; /* printable ASCII; "" unknown */
+    char type[READER_FIRMWARE_MAX];     /* the model that the reader tells; "" then the family's name is used */
+    char serial[TRANSPORT_TEXT_MAX];    /* "" unknown */
+    uint32_t version;                   /* 0xMMmmbbbb for SCARD_ATTR_VENDOR_IFD_VERSION; 0 unknown */
+};
+
 /* A reader as the upper layers see it; constant after open() except where said. */
 struct reader {
     const struct reader_ops *ops;
@@ -108,11 +117,17 @@ struct reader {
     struct transport *transport;
     unsigned slot_count;               /* 1 … READER_SLOTS_MAX */
     enum slot_kind slots[READER_SLOTS_MAX];
-    char firmware[READER_FIRMWARE_MAX]; /* printable ASCII; "" unknown */
-    char type[READER_FIRMWARE_MAX];     /* the model that the reader tells; "" then the family's name is used */
-    char serial[TRANSPORT_TEXT_MAX];    /* "" unknown */
-    uint32_t version;                   /* 0xMMmmbbbb for SCARD_ATTR_VENDOR_IFD_VERSION; 0 unknown */
+    struct reader_identity identity; /* the family's until `identified`, constant from then on; see reader_identity() */
+    atomic_bool identified;
 };
+
+/* What the reader has said of itself, from any thread: empty while a patient opening has not found it. */
+static inline const struct reader_identity *reader_identity(const struct reader *r)
+{
+    static const struct reader_identity unknown;
+
+    return atomic_load_explicit(&r->identified, memory_order_acquire) ? &r->identity : &unknown;
+}
 
 /* How a reader is reached. */
 struct reader_target {

@@ -137,6 +137,7 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
     } else if (opener != OPEN_BY_0E) {
         log_fault(v->reader.log, "a poll answer of %zu bytes makes no sense", a->n);
         vivo_contradicted(v, 16, "a poll was answered in no known way");
+        v->in_sync = false; /* it may be another command's, and this one's the next command's */
     }
     card->type = 0;
     return opener == OPEN_BY_0E ? R_NOT_SUPPORTED : R_COMM;

@@ -86,19 +86,19 @@ static void put_printable(char *out, size_t cap, const uint8_t *p, size_t n)
 /* "VP3300 USB NEO v1.01.107": the model is what stands before the version, with or without an "FW". */
 static void split_version(struct reader *r)
 {
-    char *at = r->type;
+    char *at = r->identity.type;
     unsigned major = 0, minor = 0, build = 0;
 
-    memcpy(r->type, r->firmware, sizeof r->type);
-    r->version = 0;
+    memcpy(r->identity.type, r->identity.firmware, sizeof r->identity.type);
+    r->identity.version = 0;
     while ((at = strstr(at, " v")) != NULL && (at[2] < '0' || at[2] > '9'))
         at += 2;
     if (!at)
         return;
     if (sscanf(at + 2, "%3u.%3u.%5u", &major, &minor, &build) >= 2)
-        r->version = (major & 0xFF) << 24 | (minor & 0xFF) << 16 | (build & 0xFFFF);
+        r->identity.version = (major & 0xFF) << 24 | (minor & 0xFF) << 16 | (build & 0xFFFF);
     *at = 0;
-    if (at - r->type > 3 && strcmp(at - 3, " FW") == 0)
+    if (at - r->identity.type > 3 && strcmp(at - 3, " FW") == 0)
         at[-3] = 0;
 }
 
@@ -126,17 +126,17 @@ static enum result ask_name(struct vivo *v, bool *same, deadline_t until)
         put_printable(serial, sizeof serial, f.data, f.n < SERIAL_SIZE ? f.n : SERIAL_SIZE);
     if (!serial[0] && r->transport)
         snprintf(serial, sizeof serial, "%s", r->transport->facts.serial);
-    *same = v->identity_known && strcmp(firmware, r->firmware) == 0 && strcmp(serial, r->serial) == 0;
+    *same = v->identity_known && strcmp(firmware, r->identity.firmware) == 0 && strcmp(serial, r->identity.serial) == 0;
     if (v->identity_known) {
         if (!*same)
             log_line(r->log, PLOG_CRITICAL, "another reader than before: \"%s\", serial number \"%s\"", firmware,
                      serial);
         return R_SUCCESS;
     }
-    memcpy(r->firmware, firmware, sizeof firmware);
-    memcpy(r->serial, serial, sizeof serial);
+    memcpy(r->identity.firmware, firmware, sizeof firmware);
+    memcpy(r->identity.serial, serial, sizeof serial);
     split_version(r);
-    log_line(r->log, PLOG_INFO, "firmware \"%s\", serial number \"%s\"", r->firmware, r->serial);
+    log_line(r->log, PLOG_INFO, "firmware \"%s\", serial number \"%s\"", r->identity.firmware, r->identity.serial);
     return R_SUCCESS;
 }
 
@@ -193,6 +193,7 @@ enum result vivo_greet(struct vivo *v, deadline_t until)
         return r;
     }
     v->identity_known = v->up = true;
+    atomic_store_explicit(&v->reader.identified, true, memory_order_release);
     vivo_line_good(v);
     r = vivo_contact_ask_all(v, until);
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;

@@ -273,28 +273,32 @@ static bool input_waits(struct vivo *v)
     return t && t->ops->pending && (t->ops->pending(t) || v->assembly.open);
 }
 
-enum result vivo_take_input(struct vivo *v)
+/* Takes what has come since the last answer, as long as more comes. */
+static enum result take_input(struct vivo *v)
 {
-    deadline_t until = DEADLINE_NEVER;
+    deadline_t until = deadline_in(v->reader.settings->command_wait);
     struct vivo_frame f;
+    enum result r;
 
-    while (input_waits(v)) {
-        if (until == DEADLINE_NEVER)
-            until = deadline_in(v->reader.settings->command_wait);
+    do {
         if (deadline_passed(until)) {
             log_fault(v->reader.log, "the reader does not stop sending");
             v->in_sync = false;
             break;
         }
-        enum result r = receive(v, &f, deadline_in(v->assembly.open ? v->reader.settings->frame_gap : 0));
-
+        r = receive(v, &f, deadline_in(frame_open(v) ? v->reader.settings->frame_gap : 0));
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r == R_SUCCESS && !heed(v, &f))
             log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f.command,
                       f.status);
-    }
+    } while (v->line && (r != R_TIMEOUT || frame_open(v)));
     return R_SUCCESS;
+}
+
+enum result vivo_take_input(struct vivo *v)
+{
+    return input_waits(v) ? take_input(v) : R_SUCCESS;
 }
 
 /* ---- one exchange -------------------------------------------------------------------------------------------- */
@@ -488,10 +492,18 @@ static enum result bring_up(struct vivo *v, bool need_up, deadline_t until)
     return r;
 }
 
-/* Before a command: what came since the last answer is taken, what is down is brought up. */
-static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
+/* On a line only a system call more tells whether anything came. It is worth it where the answer may say no more than
+ * "done": a second copy of the last one, in a read of its own, would be taken for that. Not for APDUs, which are counted
+ * in system calls (doc/BENCHMARK.md): no reader is known to send such copies. */
+static bool looks_first(const struct vivo *v, const struct vivo_command *row)
 {
-    enum result r = input_waits(v) ? vivo_take_input(v) : R_SUCCESS;
+    return v->line && !v->hid && v->in_sync && row->wait != WAIT_CALLER;
+}
+
+/* Before a command: what came since the last answer is taken, what is down is brought up. */
+static enum result prepare(struct vivo *v, bool look, bool need_up, deadline_t until)
+{
+    enum result r = look || input_waits(v) ? take_input(v) : R_SUCCESS;
 
     if (r != R_SUCCESS)
         return r;
@@ -502,7 +514,7 @@ static enum result prepare(struct vivo *v, bool need_up, deadline_t until)
 
 enum result vivo_bring_up(struct vivo *v, deadline_t until)
 {
-    return prepare(v, true, until);
+    return prepare(v, false, true, until);
 }
 
 static enum result exchange(struct vivo *v, const struct vivo_request *q, bool need_up, struct vivo_frame *f,
@@ -513,7 +525,7 @@ static enum result exchange(struct vivo *v, const struct vivo_request *q, bool n
     enum result r;
 
     for (unsigned tries = row->repeatable ? 2 : 1;;) {
-        r = prepare(v, need_up, until);
+        r = prepare(v, looks_first(v, row), need_up, until);
         if (r != R_SUCCESS)
             break;
         if (q->only_while && !*q->only_while)

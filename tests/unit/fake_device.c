@@ -58,6 +58,7 @@ void fake_reset(void)
     fake_transport.facts.address = 17;
     memset(&fake_reader, 0, sizeof fake_reader);
     fake_reader.ops = &fake_ops;
+    fake_reader.identified = true;
     fake_reader.family = &fake_family;
     fake_reader.transport = &fake_transport;
     init_device(&lone, "lone");

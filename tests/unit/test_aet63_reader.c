@@ -445,8 +445,8 @@ static void what_the_reader_says_of_itself(void **state)
         lay(AET63_GET_ACR_STAT, 0x9000, cases[i].status); /* once to be in step, once to know */
         lay(AET63_GET_ACR_STAT, 0x9000, cases[i].status);
         open_reader();
-        assert_string_equal(r->firmware, cases[i].firmware);
-        assert_int_equal(r->version, cases[i].version);
+        assert_string_equal(r->identity.firmware, cases[i].firmware);
+        assert_int_equal(r->identity.version, cases[i].version);
         assert_int_equal(stub_log_matches("A17"), cases[i].odd);
         assert_int_equal(told, 0);
         close_reader();

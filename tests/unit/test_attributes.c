@@ -24,9 +24,9 @@ static int setup(void **state)
 {
     (void)state;
     fake_reset();
-    (void)strcpy(fake_reader.type, "Model 7");
-    (void)strcpy(fake_reader.serial, "S123");
-    fake_reader.version = 0x01020304;
+    (void)strcpy(fake_reader.identity.type, "Model 7");
+    (void)strcpy(fake_reader.identity.serial, "S123");
+    fake_reader.identity.version = 0x01020304;
     fake.slot_count = 3;
     fake.status.protocol = 1;
     fake.status.max_apdu_data = 65536;
@@ -122,8 +122,8 @@ static void the_reader_says_who_it_is(void **state)
 static void what_a_reader_does_not_tell_is_not_made_up(void **state)
 {
     (void)state;
-    fake_reader.type[0] = fake_reader.serial[0] = '\0';
-    fake_reader.version = 0;
+    fake_reader.identity.type[0] = fake_reader.identity.serial[0] = '\0';
+    fake_reader.identity.version = 0;
     expect_text(SCARD_ATTR_VENDOR_IFD_TYPE, "Vendor Reader");
     expect(SCARD_ATTR_VENDOR_IFD_SERIAL_NO, NULL, 0);
     expect_none(SCARD_ATTR_VENDOR_IFD_VERSION);
@@ -136,10 +136,10 @@ static void what_a_reader_does_not_tell_is_not_made_up(void **state)
 static void texts_as_long_as_they_may_be_fit(void **state)
 {
     (void)state;
-    memset(fake_reader.type, 'T', sizeof fake_reader.type - 1);
-    memset(fake_reader.serial, 'S', sizeof fake_reader.serial - 1);
-    expect_text(SCARD_ATTR_VENDOR_IFD_TYPE, fake_reader.type);
-    expect_text(SCARD_ATTR_VENDOR_IFD_SERIAL_NO, fake_reader.serial);
+    memset(fake_reader.identity.type, 'T', sizeof fake_reader.identity.type - 1);
+    memset(fake_reader.identity.serial, 'S', sizeof fake_reader.identity.serial - 1);
+    expect_text(SCARD_ATTR_VENDOR_IFD_TYPE, fake_reader.identity.type);
+    expect_text(SCARD_ATTR_VENDOR_IFD_SERIAL_NO, fake_reader.identity.serial);
 }
 
 static void a_powered_card_is_described(void **state)

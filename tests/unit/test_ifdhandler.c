@@ -334,7 +334,7 @@ static void reader_commands_work_on_an_empty_slot(void **state)
     (void)state;
     fake.status = (struct slot_status){0};
     fake.present = false;
-    (void)strcpy(fake_reader.firmware, "FW1");
+    (void)strcpy(fake_reader.identity.firmware, "FW1");
     assert_int_equal(transmit(4, "\xFF\x00\x48\x00\x00", 5, 258), IFD_SUCCESS);
     assert_int_equal(received, 5);
     assert_memory_equal(response, "FW1\x90\x00", 5);
@@ -389,7 +389,7 @@ static void properties_tell_the_truth(void **state)
     static const uint8_t least[] = {0x01, 2, 0, 0, 0x03, 1, 0, 0x09, 1, 0, 0x0A, 4, 0, 0, 0, 0};
 
     (void)state;
-    (void)strcpy(fake_reader.firmware, "V1.23");
+    (void)strcpy(fake_reader.identity.firmware, "V1.23");
     fake.status.max_apdu_data = 65536;
     assert_int_equal(control(0x42330012, "", 0, sizeof most), IFD_SUCCESS);
     assert_int_equal(returned, sizeof most);
@@ -398,15 +398,15 @@ static void properties_tell_the_truth(void **state)
     assert_int_equal(returned, 0);
     assert_int_equal(out[0], 0xEE);
 
-    fake_reader.firmware[0] = '\0';
+    fake_reader.identity.firmware[0] = '\0';
     fake.status.max_apdu_data = 0;
     fake_transport.facts.vid = 0;
     assert_int_equal(control(0x42330012, "", 0, sizeof least), IFD_SUCCESS);
     assert_int_equal(returned, sizeof least);
     assert_memory_equal(out, least, sizeof least);
-    memset(fake_reader.firmware, 'F', sizeof fake_reader.firmware - 1);
+    memset(fake_reader.identity.firmware, 'F', sizeof fake_reader.identity.firmware - 1);
     assert_int_equal(control(0x42330012, "", 0, 300), IFD_SUCCESS);
-    assert_int_equal(returned, sizeof least + 2 + sizeof fake_reader.firmware - 1);
+    assert_int_equal(returned, sizeof least + 2 + sizeof fake_reader.identity.firmware - 1);
 }
 
 static void a_raw_command_goes_to_the_reader(void **state)
@@ -435,7 +435,7 @@ static void a_raw_command_goes_to_the_reader(void **state)
 static void a_class_ff_command_works_as_a_control_too(void **state)
 {
     (void)state;
-    (void)strcpy(fake_reader.firmware, "FW1");
+    (void)strcpy(fake_reader.identity.firmware, "FW1");
     assert_int_equal(control(0x42000DAC, "\xFF\x00\x48\x00\x00", 5, 300), IFD_SUCCESS);
     assert_int_equal(returned, 5);
     assert_memory_equal(out, "FW1\x90\x00", 5);

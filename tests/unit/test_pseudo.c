@@ -238,14 +238,14 @@ static void without_a_card_there_is_no_answer_at_all(void **state)
 static void the_firmware_is_text(void **state)
 {
     (void)state;
-    (void)strcpy(fake_reader.firmware, "AET63-0.67");
+    (void)strcpy(fake_reader.identity.firmware, "AET63-0.67");
     expect_data("\xFF\x00\x48\x00\x00", 5, "AET63-0.67", 10, 0x9000);
     expect_data("\xFF\x00\x48\x00\x0A", 5, "AET63-0.67", 10, 0x9000);
     expect_data("\xFF\x00\x48\x00\xFF", 5, "AET63-0.67", 10, 0x9000); /* at most 255: no warning */
     expect_sw("\xFF\x00\x48\x00\x09", 5, 0x6C0A);
-    memset(fake_reader.firmware, 'F', sizeof fake_reader.firmware); /* not even a NUL byte */
-    memset(fake_reader.type, 'T', sizeof fake_reader.type - 1);     /* which is what lies behind it */
-    expect_data("\xFF\x00\x48\x00\x00", 5, fake_reader.firmware, sizeof fake_reader.firmware, 0x9000);
+    memset(fake_reader.identity.firmware, 'F', sizeof fake_reader.identity.firmware); /* not even a NUL byte */
+    memset(fake_reader.identity.type, 'T', sizeof fake_reader.identity.type - 1);     /* which is what lies behind it */
+    expect_data("\xFF\x00\x48\x00\x00", 5, fake_reader.identity.firmware, sizeof fake_reader.identity.firmware, 0x9000);
 }
 
 /* ---- reader commands ------------------------------------------------------------------------------------------ */

@@ -70,10 +70,10 @@ static void opening_asks_in_this_order(void **state)
         }
         assert_int_equal(rig.sent[3].data[0], 0);
         assert_int_equal(rig.sent[14].data[0], 1);
-        assert_string_equal(reader->firmware, "VP3300 USB v1.01.107");
-        assert_string_equal(reader->type, "VP3300 USB");
-        assert_string_equal(reader->serial, "630Z000001");
-        assert_int_equal(reader->version, 0x0101006B);
+        assert_string_equal(reader->identity.firmware, "VP3300 USB v1.01.107");
+        assert_string_equal(reader->identity.type, "VP3300 USB");
+        assert_string_equal(reader->identity.serial, "630Z000001");
+        assert_int_equal(reader->identity.version, 0x0101006B);
         rig_close(reader);
         assert_int_equal(rig.sent[rig.sent_count - 1].data[0], 0); /* 2C-01 00 at the end */
         assert_int_equal(rig.closed, 1);
@@ -92,6 +92,11 @@ static void a_mute_port_is_refused_or_waited_for(void **state)
     assert_true(stub_log_has("no ViVOpay reader answers", NULL));
     struct reader *reader = rig_open(true, &r);
     assert_non_null(reader);
+    assert_string_equal(reader_identity(reader)->serial, "");
+    rig.mute = false;
+    vivo_of(reader)->next_try = 0; /* time passes */
+    assert_int_equal(vivo_bring_up(vivo_of(reader), deadline_in(5000)), R_SUCCESS);
+    assert_string_equal(reader_identity(reader)->serial, "630Z000001");
     rig_close(reader);
 }
 

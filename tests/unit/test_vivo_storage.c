@@ -219,6 +219,26 @@ static void a_silent_reader_is_no_answer_of_the_card(void **state)
     close_reader();
 }
 
+/* A second copy of the last answer, in a read of its own: it says "done", the write is refused. */
+static void a_copy_that_came_since_is_not_the_next_answer(void **state)
+{
+    (void)state;
+    open_mifare();
+    lay(0x08, VIVO_OK, "");
+    assert_int_equal(write_blocks(4, 1), R_SUCCESS);
+    rig_say(VIVO_CMD_PASS_THROUGH, VIVO_OK, "");
+    rig_say_raw("\x56\x69\x56", 3); /* and the beginning of a third */
+    lay(0x08, 0x0A, "");
+    assert_int_equal(write_blocks(5, 1), R_CARD);
+    assert_int_equal(rig_count(0x2C, 0x08), 2);
+    assert_true(stub_log_matches("that nobody waits for; dropped") > 0);
+    lay(0x07, VIVO_OK, "000102030405060708090A0B0C0D0E0F");
+    rig_say(VIVO_CMD_PASS_THROUGH, VIVO_OK, "F0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF");
+    assert_int_equal(read_blocks(4, 1), R_SUCCESS);
+    assert_int_equal(out[0], 0x00);
+    close_reader();
+}
+
 /* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 #define BLOCK "000102030405060708090A0B0C0D0E0F"
@@ -1273,6 +1293,7 @@ int main(void)
         CASE(each_status_has_its_result),
         CASE(a_lost_session_sends_nothing),
         CASE(a_silent_reader_is_no_answer_of_the_card),
+        CASE(a_copy_that_came_since_is_not_the_next_answer),
         CASE(an_answer_that_is_not_its_own_is_asked_for_again),
         CASE(encrypted_data_is_no_data),
         CASE(a_write_is_answered_without_data),
