@@ -15,11 +15,9 @@ typedef int64_t deadline_t; /* nanoseconds of CLOCK_MONOTONIC */
 
 #define DEADLINE_NEVER INT64_MAX
 
-enum {
-    CLOCK_NS_PER_MS = 1000000,
-    CLOCK_NS_PER_S = 1000000000,
-    CLOCK_SUSPEND_STEP = 10 * CLOCK_NS_PER_MS /* what clock_suspended() counts in */
-};
+#define CLOCK_NS_PER_MS INT64_C(1000000)
+#define CLOCK_NS_PER_S INT64_C(1000000000)
+#define CLOCK_SUSPEND_STEP (10 * CLOCK_NS_PER_MS) /* what clock_suspended() counts in */
 
 /* The short ones stand here, in the header: each of them is asked a dozen times in an exchange. */
 

@@ -12,7 +12,6 @@
 #include <string.h>
 
 enum { ASK_EVERY_MS = 1000, FRESH_MS = 1500 };
-static const int64_t ns_per_ms = 1000000;
 
 uint8_t vivo_interface(const struct vivo_slot *s)
 {
@@ -86,7 +85,7 @@ enum result vivo_contact_ask_all(struct vivo *v, deadline_t until)
 enum result vivo_contact_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_slot *s = &v->slot[slot];
-    int64_t now = clock_now(), due = s->asked + ASK_EVERY_MS * ns_per_ms;
+    int64_t now = clock_now(), due = s->asked + ASK_EVERY_MS * CLOCK_NS_PER_MS;
     unsigned left = vivo_pace_left(&v->pace, now);
     enum result r = R_SUCCESS;
 
@@ -98,12 +97,12 @@ enum result vivo_contact_watch(struct vivo *v, unsigned slot, deadline_t until, 
         r = ask(v, slot, false, true, until);
         if (r != R_SUCCESS)
             s->asked = clock_now();
-        due = s->asked + ASK_EVERY_MS * ns_per_ms;
+        due = s->asked + ASK_EVERY_MS * CLOCK_NS_PER_MS;
         now = clock_now();
         left = 0;
     }
     if (!is_sam(s) || !v->up) {
-        unsigned ms = due <= now ? 0 : (unsigned)((due - now) / ns_per_ms + 1);
+        unsigned ms = due <= now ? 0 : (unsigned)((due - now) / CLOCK_NS_PER_MS + 1);
         *again_ms = ms > left ? ms : left + 1;
     }
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
@@ -117,7 +116,7 @@ enum result vivo_contact_turn(struct vivo *v, deadline_t until, bool *taken)
     for (unsigned i = 0; i < v->reader.slot_count; i++) {
         const struct vivo_slot *s = &v->slot[i];
 
-        *taken = s->kind == SLOT_ICC && !s->session && clock_now() - s->asked >= ASK_EVERY_MS * ns_per_ms;
+        *taken = s->kind == SLOT_ICC && !s->session && clock_now() - s->asked >= ASK_EVERY_MS * CLOCK_NS_PER_MS;
         if (*taken)
             return vivo_contact_watch(v, i, until, &again);
     }
@@ -147,7 +146,7 @@ static enum result switch_off(struct vivo *v, unsigned slot, deadline_t until)
 enum result vivo_contact_power_up(struct vivo *v, unsigned slot, deadline_t until, struct atr *atr, int *protocol)
 {
     struct vivo_slot *s = &v->slot[slot];
-    bool ready = s->present && s->fresh && !s->session && clock_now() - s->asked < FRESH_MS * ns_per_ms;
+    bool ready = s->present && s->fresh && !s->session && clock_now() - s->asked < FRESH_MS * CLOCK_NS_PER_MS;
     enum result r = R_SUCCESS;
 
     if (!ready && s->session)

@@ -31,7 +31,6 @@ enum {
     TYPE_TOPAZ = 0x0A,
     TYPE_FELICA = 0x0C
 };
-static const int64_t ns_per_ms = 1000000;
 
 void vivo_field_init(struct vivo *v)
 {
@@ -335,19 +334,13 @@ static enum result poll_again(struct vivo *v, unsigned slot, unsigned ms, bool p
 /* ---- the poller's turn ---------------------------------------------------------------------------------------------
  */
 
-static unsigned ms_until(int64_t at, int64_t now)
-{
-    return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
-}
-
 /* The next poll's earliest start. A moment at least, so that a call that waits for the device gets it. */
 static unsigned next_poll(const struct vivo *v, unsigned slot)
 {
-    int64_t now = clock_now();
-    unsigned left = vivo_pace_left(&v->pace, now), off = ms_until(v->field.off_until, now);
+    unsigned left = vivo_pace_left(&v->pace, clock_now()), off = (unsigned)deadline_left_ms(v->field.off_until);
 
     if (vivo_others_in_session(v, slot) && v->pace.any) {
-        unsigned shared = ms_until(v->pace.last + SHARED_EVERY_MS * ns_per_ms, now);
+        unsigned shared = (unsigned)deadline_left_ms(v->pace.last + SHARED_EVERY_MS * CLOCK_NS_PER_MS);
         left = left > shared ? left : shared;
     }
     left = left > off ? left : off;
@@ -369,7 +362,7 @@ static enum result watch_session(struct vivo *v, unsigned slot, deadline_t until
         return vivo_storage_watch(v, slot, until, again_ms);
     if (s->presence_check != PRESENCE_RNAK || f->no_rnak)
         return R_SUCCESS;
-    due = v->slot[slot].traffic + RNAK_EVERY_MS * ns_per_ms;
+    due = v->slot[slot].traffic + RNAK_EVERY_MS * CLOCK_NS_PER_MS;
     due = due > f->rnak_at ? due : f->rnak_at;
     if (now >= due) {
         r = vivo_rnak(v, slot, &there, deadline_min(until, deadline_in(s->command_wait)));
@@ -387,10 +380,10 @@ static enum result watch_session(struct vivo *v, unsigned slot, deadline_t until
             *again_ms = next_poll(v, slot);
             return R_SUCCESS;
         }
-        f->rnak_at = clock_now() + (there ? RNAK_EVERY_MS : RNAK_AGAIN_MS) * ns_per_ms;
+        f->rnak_at = clock_now() + (there ? RNAK_EVERY_MS : RNAK_AGAIN_MS) * CLOCK_NS_PER_MS;
         due = f->rnak_at;
     }
-    *again_ms = ms_until(due, clock_now()) + 1;
+    *again_ms = (unsigned)deadline_left_ms(due) + 1;
     return R_SUCCESS;
 }
 
@@ -497,7 +490,7 @@ enum result vivo_field_power_up(struct vivo *v, unsigned slot, deadline_t until,
 
     if (s->session && f->active)
         r = field_off(v, until); /* a card that a client worked with starts from nothing */
-    if (f->active && clock_now() - f->seen > SEEN_MS * ns_per_ms)
+    if (f->active && clock_now() - f->seen > SEEN_MS * CLOCK_NS_PER_MS)
         f->active = false;
     s->powered = s->session = false;
     if (r == R_SUCCESS)

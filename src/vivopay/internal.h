@@ -260,10 +260,14 @@ enum result vivo_storage_watch(struct vivo *v, unsigned slot, deadline_t until, 
 /* ---- raw.c --------------------------------------------------------------------------------------------------- */
 
 enum vivo_pcd { PCD_OK = 0x00, PCD_NO_TAG = 0xFF, PCD_CRC = 0xFE, PCD_TIMEOUT = 0xE5 };
+enum { VIVO_ETU_NS = 9440, VIVO_USUAL_ETU = 0x2968 /* 100 ms */ };
 enum { VIVO_RAW_A = 0x0F, VIVO_RAW_A_NO_CRC = 0x03, VIVO_RAW_A_TX_CRC = 0x07, VIVO_RAW_B = 0x2C };
 
+/* Microseconds as the reader counts them, rounded up. */
+uint32_t vivo_etu(uint32_t us);
+
 struct vivo_raw {
-    uint32_t etu;              /* time-out, last bit sent to first bit received; 9.44 µs each */
+    uint32_t etu;              /* time-out, last bit sent to first bit received, in VIVO_ETU_NS */
     uint8_t flags, redundancy; /* as the front end wants them */
     const uint8_t *data;
     size_t n;
@@ -322,8 +326,6 @@ struct vivo_air_answer {
  * the reader had left pass-through mode, the sessions are lost. */
 enum result vivo_vicinity_send(struct vivo *v, const struct vivo_air *q, struct vivo_air_answer *out, deadline_t until);
 
-/* Microseconds as the reader counts them, rounded up. */
-uint32_t vivo_etu(uint32_t us);
 /* Is the card in the field an ISO 15693 card? */
 bool vivo_is_vicinity(const struct vivo *v);
 /* Is it the turn of an inventory, the field being empty? */

@@ -16,15 +16,20 @@ enum {
     TRANSCEIVE = 0x1E,
     RAW_HEADER = 7,
     RAW_ANSWER = 5,
-    ETU_NS = 9440,
     SHORT_ETU = 0x200,  /* activation commands answer at once */
-    USUAL_ETU = 0x2968, /* 100 ms */
     SHORT_FRAME = 0x1D, /* 7 bits in the last byte, no disturbance filter */
     WUPA = 0x52,
     SELECT_1 = 0x93,
     CASCADE_BIT = 0x04,
     CASCADES = 3
 };
+
+uint32_t vivo_etu(uint32_t us)
+{
+    uint64_t etu = ((uint64_t)us * 1000 + VIVO_ETU_NS - 1) / VIVO_ETU_NS;
+
+    return etu > UINT32_MAX ? UINT32_MAX : (uint32_t)etu;
+}
 
 enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const bool *only_while,
                               struct vivo_raw_answer *answer, deadline_t until)
@@ -48,7 +53,7 @@ enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const 
     wbuf_be32(&w, raw->etu);
     wbuf_u8(&w, raw->flags);
     wbuf_u8(&w, raw->redundancy);
-    q.extra_ms = (unsigned)((uint64_t)raw->etu * ETU_NS / 1000000);
+    q.extra_ms = (unsigned)((uint64_t)raw->etu * VIVO_ETU_NS / 1000000);
     r = vivo_exchange(v, &q, &f, until);
     if (r != R_SUCCESS)
         return r;
@@ -139,7 +144,7 @@ static enum result ask_parameters(struct vivo *v, unsigned slot, uint8_t *block,
 
     block[0] = 0xB2; /* R(NAK), block number 0, no CID */
     *n = 1;
-    *etu = USUAL_ETU;
+    *etu = VIVO_USUAL_ETU;
     if (r != R_SUCCESS || f.status != VIVO_OK || f.n < 15)
         return r;
     block[0] |= f.data[5] & 1;
@@ -149,7 +154,7 @@ static enum result ask_parameters(struct vivo *v, unsigned slot, uint8_t *block,
         *n = 2;
     }
     uint32_t fwt = (uint32_t)f.data[7] << 24 | (uint32_t)f.data[8] << 16 | (uint32_t)f.data[9] << 8 | f.data[10];
-    if (fwt > *etu && fwt < 10 * (uint32_t)USUAL_ETU)
+    if (fwt > *etu && fwt < 10 * (uint32_t)VIVO_USUAL_ETU)
         *etu = fwt;
     return R_SUCCESS;
 }

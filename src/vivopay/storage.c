@@ -52,7 +52,6 @@ enum {
     CHECK_AGAIN_MS = 250,
     MISSES_GONE = 2
 };
-static const int64_t ns_per_ms = 1000000;
 
 /* ---- one command ---------------------------------------------------------------------------------------------------
  */
@@ -334,13 +333,6 @@ static enum result ask_trailer(struct vivo *v, unsigned slot, unsigned trailer, 
     return r == R_GONE || r == R_CANCELLED ? r : R_SUCCESS;
 }
 
-static unsigned ms_left(int64_t at)
-{
-    int64_t now = clock_now();
-
-    return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
-}
-
 enum result vivo_storage_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     const struct storage_session *s = &v->reader.device->slots[slot].storage;
@@ -353,8 +345,8 @@ enum result vivo_storage_watch(struct vivo *v, unsigned slot, deadline_t until, 
         return R_SUCCESS;
     if (worked || !may_ask(v, s))
         f->trailer_misses = 0;
-    *again_ms = ms_left((worked ? v->slot[slot].traffic : f->trailer_at) +
-                        (f->trailer_misses ? CHECK_AGAIN_MS : CHECK_EVERY_MS) * ns_per_ms);
+    *again_ms = (unsigned)deadline_left_ms((worked ? v->slot[slot].traffic : f->trailer_at) +
+                                           (f->trailer_misses ? CHECK_AGAIN_MS : CHECK_EVERY_MS) * CLOCK_NS_PER_MS);
     if (*again_ms > 0)
         return R_SUCCESS;
     *again_ms = CHECK_EVERY_MS; /* it may be authenticated by then */
@@ -416,8 +408,6 @@ static enum result change_value(struct reader *reader, unsigned slot, const stru
 /* ---- raw frames ------------------------------------------------------------------------------------------------- */
 
 enum {
-    USUAL_ETU = 0x2968,
-    ETU_NS = 9440,
     NO_FILTER = 0x01,
     TX_BITS_SHIFT = 2,
     RED_PARITY = 0x01,
@@ -469,9 +459,8 @@ static enum result judge_raw(struct vivo *v, const struct vivo_raw_answer *a, st
 static enum result exchange_raw(struct vivo *v, unsigned slot, struct storage_exchange *x, bool type_b,
                                 deadline_t until)
 {
-    uint64_t etu = x->timeout_us > 0 ? ((uint64_t)x->timeout_us * 1000 + ETU_NS - 1) / ETU_NS : USUAL_ETU;
     unsigned redundancy = (x->tx_crc ? RED_TX_CRC : 0U) | (x->rx_crc ? RED_RX_CRC : 0U);
-    struct vivo_raw raw = {.etu = (uint32_t)etu,
+    struct vivo_raw raw = {.etu = x->timeout_us > 0 ? vivo_etu(x->timeout_us) : VIVO_USUAL_ETU,
                            .flags = (uint8_t)(NO_FILTER | x->tx_bits << TX_BITS_SHIFT),
                            .data = x->tx,
                            .n = x->tx_len};

@@ -37,7 +37,6 @@ enum {
     MISSES_GONE = 2,
     TRIES = 2
 };
-static const int64_t ns_per_ms = 1000000;
 
 bool vivo_is_vicinity(const struct vivo *v)
 {
@@ -45,13 +44,6 @@ bool vivo_is_vicinity(const struct vivo *v)
 }
 
 /* ---- one frame over the air ------------------------------------------------------------------------------------ */
-
-uint32_t vivo_etu(uint32_t us)
-{
-    uint64_t etu = ((uint64_t)us * 100 + 943) / 944;
-
-    return etu > UINT32_MAX ? UINT32_MAX : (uint32_t)etu;
-}
 
 /* The reader refuses raw exchange as such, or the front end does. */
 static enum vivo_air_verdict judge_refusal(const struct vivo_raw_answer *a)
@@ -193,7 +185,7 @@ bool vivo_vicinity_turn(struct vivo *v)
     if (how == SWITCH_OFF || c->given_up || !c->due)
         return false;
     /* The field is off until something polls it. */
-    return how == SWITCH_ON || clock_now() - c->asked >= AUTO_EVERY_MS * ns_per_ms;
+    return how == SWITCH_ON || clock_now() - c->asked >= AUTO_EVERY_MS * CLOCK_NS_PER_MS;
 }
 
 /* How many inventories running did the reader, or its front end, refuse? */
@@ -390,22 +382,15 @@ enum result vivo_vicinity_activate(struct vivo *v, unsigned slot, deadline_t unt
     return r;
 }
 
-static unsigned ms_left(int64_t at)
-{
-    int64_t now = clock_now();
-
-    return at <= now ? 0 : (unsigned)((at - now + ns_per_ms - 1) / ns_per_ms);
-}
-
 enum result vivo_vicinity_watch(struct vivo *v, unsigned slot, deadline_t until, unsigned *again_ms)
 {
     struct vivo_vicinity *c = &v->vicinity;
     int64_t since = v->slot[slot].traffic > c->checked ? v->slot[slot].traffic : c->checked;
-    int64_t due = since + (c->misses ? CHECK_AGAIN_MS : CHECK_EVERY_MS) * ns_per_ms;
+    int64_t due = since + (c->misses ? CHECK_AGAIN_MS : CHECK_EVERY_MS) * CLOCK_NS_PER_MS;
     bool there;
     enum result r;
 
-    *again_ms = ms_left(due);
+    *again_ms = (unsigned)deadline_left_ms(due);
     if (*again_ms > 0)
         return R_SUCCESS;
     if (v->reader.device->slots[slot].storage.transparent.open) { /* the client alone talks to the card */

@@ -168,7 +168,7 @@ static unsigned extra_time(const uint8_t *command, size_t n)
         if (n < 7)
             return 0;
         etu = (uint64_t)p[1] << 24 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 8 | p[4];
-        return (unsigned)(etu * 944 / 100000);
+        return (unsigned)(etu * VIVO_ETU_NS / 1000000);
     default:
         return 0;
     }
