@@ -38,7 +38,8 @@ int fuzz_clock_gettime(clockid_t id, struct timespec *t);
 int fuzz_poll(struct pollfd *fds, nfds_t n, int ms);
 int fuzz_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until);
 
-enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64 };
+enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64, BLOCKS = 256 };
+enum { SUB_RAW = 0x04, SUB_READ = 0x07, SUB_WRITE = 0x08, SUB_PURSE = 0x0A };
 enum { AET63, HID, SERIAL, KINDS };
 
 static const char *const serial_names[] = {
@@ -61,8 +62,10 @@ static struct {
     struct vivo_decoder decoder;
     struct aet63_decoder text;
     unsigned frames; /* in all; the reader falls silent behind FRAMES_MAX */
-    unsigned apdus, proofs;
-    bool stop;
+    unsigned apdus, proofs, again;
+    uint32_t change; /* the last frame that changes a card, in this call; 0: none */
+    bool stop, formatted;
+    uint8_t memory[16 * BLOCKS];
     int64_t now; /* ns */
 } fake;
 
@@ -215,15 +218,59 @@ static void obey_aet63(uint8_t instruction, const uint8_t *data, size_t n)
     }
 }
 
-static void obey_vivo(uint8_t command, uint8_t sub)
+/* MIFARE: each key fits, the fourth block is a trailer, the others hold the value 100. A write is done. */
+static void obey_blocks(uint8_t sub, const uint8_t *data, size_t n)
+{
+    static const uint8_t value[16] = {100, 0, 0, 0, 0x9B, 0xFF, 0xFF, 0xFF, 100, 0, 0, 0, 4, 0xFB, 4, 0xFB};
+    static const uint8_t trailer[16] = {0, 0, 0, 0, 0, 0, 0xFF, 0x07, 0x80, 0x69};
+    uint8_t out[15 * 16];
+    size_t size = fake.card == 0x04 ? 4 : 16, count = n > 1 ? data[0] & 15 : 0, first = n > 1 ? data[1] : 0;
+
+    if (!fake.formatted)
+        for (size_t i = 0; i < BLOCKS; i++)
+            memcpy(fake.memory + 16 * i, i % 4 == 3 ? trailer : value, 16);
+    fake.formatted = true;
+    if (sub == SUB_WRITE && first * size + n - 2 <= sizeof fake.memory)
+        memcpy(fake.memory + first * size, data + 2, n - 2);
+    if (sub == SUB_READ && first * size + count * 16 <= sizeof fake.memory)
+        memcpy(out, fake.memory + first * size, count * 16);
+    else
+        count = 0;
+    say_vivo(0x2C, 0, out, count * 16);
+}
+
+/* ISO 15693, behind the five bytes of a raw exchange: what the tag is, blocks of zeros, done. */
+static void obey_vicinity(const uint8_t *data, size_t n)
+{
+    static const uint8_t about[] = {0, 0x0F, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x04, 0xE0, 0, 0, 27, 3, 1};
+    uint8_t out[5 + 200] = {0}, code = n >= 9 ? data[8] : 0;
+    size_t len = 1;
+
+    if (code == 0x2B || code == 0x01)
+        len = code == 0x01 ? 10 : sizeof about;
+    memcpy(out + 5, about, len > 1 ? len : 0);
+    if (code == 0x01)
+        memcpy(out + 7, about + 2, 8);
+    if (code == 0x20 || code == 0x23)
+        len = 1 + 4 * (code == 0x20 ? 1u : data[n - 1] % 32 + 1u);
+    out[4] = (uint8_t)(8 * len);
+    out[3] = (uint8_t)(8 * len >> 8);
+    say_vivo(0x2C, 0, out, 5 + len);
+}
+
+static void obey_vivo(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
 {
     static const uint8_t atr[] = {0x3B, 0x80, 0x80, 0x01, 0x01};
-    uint8_t poll[] = {fake.card, 0x11, 0x22, 0x33, 0x44};
+    uint8_t poll[] = {fake.card, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x04, 0xE0};
 
-    if (command == 0x29)
+    if (command == 0x2C && sub == SUB_RAW)
+        obey_vicinity(data, n);
+    else if (command == 0x2C && (sub == SUB_READ || sub == SUB_WRITE))
+        obey_blocks(sub, data, n);
+    else if (command == 0x29)
         say_vivo(command, 0, (const uint8_t *)"VP3300", 6);
     else if (command == 0x2C && (sub == 0x02 || sub == 0x0C || sub == 0x0E))
-        say_vivo(command, 0, poll, fake.card ? sizeof poll : 0);
+        say_vivo(command, 0, poll, !fake.card ? 0 : fake.card == 0x55 ? sizeof poll : 5);
     else if (command == 0x2C && sub == 0x12)
         say_vivo(command, 0, atr, sizeof atr);
     else if (command == 0x2C && (sub == 0x03 || sub == 0x13))
@@ -287,7 +334,7 @@ static void answer(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
     if (aet63)
         obey_aet63(command, data, n);
     else
-        obey_vivo(command, sub);
+        obey_vivo(command, sub, data, n);
 }
 
 /* ---- the transport ---- */
@@ -307,12 +354,36 @@ static void hear_aet63(const uint8_t *p, size_t n)
     }
 }
 
+/* A MIFARE write, a purse command, or a command of ISO 15693 that writes, locks, or is the maker's own. */
+static bool changes_a_card(const struct vivo_frame *f)
+{
+    uint8_t code = f->n >= 9 ? f->data[8] : 0; /* behind the raw exchange's head and the tag's flags */
+
+    if (f->command != 0x2C || f->status != SUB_RAW)
+        return f->command == 0x2C && (f->status == SUB_WRITE || f->status == SUB_PURSE);
+    return code == 0x21 || code == 0x22 || code == 0x24 || (code >= 0x27 && code <= 0x2A) || code >= 0xA0;
+}
+
+/* Counts such a frame that goes out in the same call once more. */
+static void count_change(const struct vivo_frame *f)
+{
+    uint32_t sum = 2166136261u ^ f->status;
+
+    if (!changes_a_card(f))
+        return;
+    for (size_t i = 0; i < f->n; i++)
+        sum = (sum ^ f->data[i]) * 16777619u;
+    fake.again += fake.change == sum;
+    fake.change = sum;
+}
+
 static void hear_vivo(const uint8_t *p, size_t n)
 {
     struct vivo_frame f;
 
     vivo_decoder_reset(&fake.decoder);
     check(vivo_decode(&fake.decoder, &p, &n, &f) == VIVO_FRAME); /* no broken frame ever leaves the driver */
+    count_change(&f);
     answer(f.command, f.status, f.data, f.n);
 }
 
@@ -480,10 +551,11 @@ static void transmit(DWORD lun)
 
     check(tx && rx);
     memcpy(tx, apdu, n);
-    fake.apdus = fake.proofs = 0;
+    fake.apdus = fake.proofs = fake.again = fake.change = 0;
     rc = IFDHTransmitToICC(lun, send, tx, n, rx, &len, &receive);
     ended(rc, from, APDU_CAP);
     check(len <= cap && (rc == IFD_SUCCESS ? len >= 2 : len == 0));
+    check(fake.again <= fake.proofs || (n > 1 && tx[1] == 0xC2)); /* a transparent session repeats what its client does */
     check(n == 0 || tx[0] == 0xFF || fake.card & 4 || fake.apdus <= 1 + fake.proofs); /* in T=1, blocks; see fuzz_t1 */
     free(tx);
     free(rx);
