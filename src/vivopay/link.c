@@ -292,7 +292,7 @@ static enum result take_input(struct vivo *v)
         if (r == R_SUCCESS && !heed(v, &f))
             log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f.command,
                       f.status);
-    } while (v->line && (r != R_TIMEOUT || frame_open(v)));
+    } while (r != R_TIMEOUT || frame_open(v));
     return R_SUCCESS;
 }
 

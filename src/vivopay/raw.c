@@ -26,9 +26,7 @@ enum {
 
 uint32_t vivo_etu(uint32_t us)
 {
-    uint64_t etu = ((uint64_t)us * 1000 + VIVO_ETU_NS - 1) / VIVO_ETU_NS;
-
-    return etu > UINT32_MAX ? UINT32_MAX : (uint32_t)etu;
+    return (uint32_t)(((uint64_t)us * 1000 + VIVO_ETU_NS - 1) / VIVO_ETU_NS);
 }
 
 enum result vivo_raw_exchange(struct vivo *v, const struct vivo_raw *raw, const bool *only_while,

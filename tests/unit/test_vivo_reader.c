@@ -166,6 +166,17 @@ static void name_and_version(void **state)
     }
 }
 
+/* The reader refuses its number; what it says beside the refusal is none. */
+static void a_number_that_is_refused(void **state)
+{
+    (void)state;
+    lay(0x12, 0x01, 0x05, "313233");
+    open_reader();
+    assert_string_equal(r->identity.firmware, "VP3300 USB v1.01.107");
+    assert_string_equal(r->identity.serial, "");
+    close_reader();
+}
+
 static void a_long_name_is_cut(void **state)
 {
     char hex[2 * 90 + 1];
@@ -1061,6 +1072,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup(f, setup)
     const struct CMUnitTest tests[] = {
         CASE(name_and_version),
+        CASE(a_number_that_is_refused),
         CASE(a_long_name_is_cut),
         CASE(what_is_no_vivopay_reader),
         CASE(a_transaction_that_runs_is_cancelled),

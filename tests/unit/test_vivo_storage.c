@@ -239,6 +239,21 @@ static void a_copy_that_came_since_is_not_the_next_answer(void **state)
     close_reader();
 }
 
+/* A reader that says so between two commands gets no second one for a card that it has forgotten. */
+static void a_restart_that_was_told_since_sends_nothing(void **state)
+{
+    (void)state;
+    open_mifare();
+    lay(0x08, VIVO_OK, "");
+    assert_int_equal(write_blocks(4, 1), R_SUCCESS);
+    rig_say(VIVO_CMD_BOOT, 0x01, "");
+    assert_int_equal(write_blocks(5, 1), R_PROTOCOL);
+    assert_int_equal(rig_count(0x2C, 0x08), 1);
+    assert_int_equal(rig.lost[0], 1);
+    assert_true(stub_log_matches("the reader restarted") > 0);
+    close_reader();
+}
+
 /* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 #define BLOCK "000102030405060708090A0B0C0D0E0F"
@@ -1294,6 +1309,7 @@ int main(void)
         CASE(a_lost_session_sends_nothing),
         CASE(a_silent_reader_is_no_answer_of_the_card),
         CASE(a_copy_that_came_since_is_not_the_next_answer),
+        CASE(a_restart_that_was_told_since_sends_nothing),
         CASE(an_answer_that_is_not_its_own_is_asked_for_again),
         CASE(encrypted_data_is_no_data),
         CASE(a_write_is_answered_without_data),
