@@ -666,6 +666,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const char *const usb_names[] = {"usb:072f/8002:libusb-1.0:1:9:0", "usb:0acd/3530:libusb-1.0:1:9:0"};
     RESPONSECODE rc;
     const char *name;
+    DWORD slots = 1;
     uint8_t how;
 
     if (size < 4)
@@ -683,14 +684,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ended(rc, 0, READER_CAP);
     if (rc != IFD_SUCCESS)
         return 0;
-    look(0); /* as pcscd does when it begins to watch a slot */
-    watch(0, 1);
-    look(0);
-    power(0, IFD_POWER_UP);
-    choose(0, fake.card & 4 && fake.kind == AET63 ? 2 : 1);
+    if (fake.kind == SERIAL ? (how >> 3 & 3) == 1 : fake.kind == AET63 && how & 0x40)
+        slots = fake.kind == SERIAL ? 3 : 2;
+    for (DWORD slot = 1; slot < slots; slot++)
+        check(IFDHCreateChannelByName(slot, (LPSTR)(uintptr_t)name) == IFD_SUCCESS);
+    for (DWORD slot = 0; slot < slots; slot++) { /* as pcscd does when it begins to watch a slot, and a client comes */
+        look(slot);
+        watch(slot, 1);
+        look(slot);
+        power(slot, IFD_POWER_UP);
+        choose(slot, fake.card & 4 && fake.kind == AET63 ? 2 : 1);
+    }
     fake.obedient = false;
     for (unsigned calls = 0; fake.left > 0 && calls < CALLS_MAX; calls++)
-        one_call(0);
-    check(IFDHCloseChannel(0) == IFD_SUCCESS);
+        one_call(slots > 1 ? next() % slots : 0);
+    for (DWORD slot = 0; slot < slots; slot++)
+        check(IFDHCloseChannel(slot) == IFD_SUCCESS);
     return 0;
 }
