@@ -9,7 +9,8 @@
  * and waited for on the same condition variable. One mutex (`lock`) guards the ring, the states and the counters; what
  * is looked at without it is atomic. It is never held across a libusb call that can call back. A pipe whose transfer
  * failed is not submitted again by the callback (a broken device would make it spin) but by the next read() or write(),
- * after libusb_clear_halt.
+ * after libusb_clear_halt. That call and libusb_reset_device are the kernel's own exchanges with the reader; it gives a
+ * mute one 5 s for each of its requests, and nobody can cancel them: a call that meets one of them may end so much later.
  * Unplug is seen by the transfer's status, sets `ended` and wakes everybody.
  */
 #ifndef PURSE_TRANSPORT_USB_H
