@@ -191,7 +191,7 @@ enum result aet63_take_input(struct aet63 *a, deadline_t until)
             break;
         }
         enum heard h = HEARD_NOTHING;
-        enum result r = receive_chunk(a, &h, &m, deadline_in(a->reader.settings->frame_gap));
+        enum result r = receive_chunk(a, &h, &m, deadline_min(until, deadline_in(a->reader.settings->frame_gap)));
 
         if (r == R_GONE || r == R_CANCELLED)
             return r;

@@ -126,8 +126,10 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
         vivo_contradicted(v, 21, "a poll found a card type that is not in the list");
         card->type = 0;
     }
-    if (ok)
+    if (ok) {
+        v->field.unreadable = false;
         return R_SUCCESS;
+    }
     if (opener == OPEN_BY_0E && !v->layout_told) {
         v->layout_told = true;
         log_line(v->reader.log, PLOG_INFO,
@@ -136,7 +138,8 @@ static enum result poll_done(struct vivo *v, enum vivo_opener opener, const stru
     } else if (opener != OPEN_BY_0E) {
         log_fault(v->reader.log, "a poll answer of %zu bytes makes no sense", a->n);
         vivo_contradicted(v, 16, "a poll was answered in no known way");
-        v->in_sync = false; /* it may be another command's, and this one's the next command's */
+        v->in_sync = v->in_sync && v->field.unreadable; /* the first may be another command's, and its own come next */
+        v->field.unreadable = true;
     }
     card->type = 0;
     return opener == OPEN_BY_0E ? R_NOT_SUPPORTED : R_COMM;

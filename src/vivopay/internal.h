@@ -104,6 +104,7 @@ struct vivo_field {
     unsigned cycle; /* idle polls, for the turn of 2C-40 */
     bool no_0e, no_0c, no_40, no_rnak;
     unsigned silent_0e;      /* polls by it in a row without an answer */
+    bool unreadable;         /* the last poll's answer was */
     enum vivo_layout layout; /* of its answers */
     unsigned rnak_misses;
     int64_t rnak_at;
@@ -201,8 +202,9 @@ enum result vivo_ask(struct vivo *v, const struct vivo_request *q, struct vivo_f
 /* Brings up what is down, and sends nothing else. R_SUCCESS: all is up; R_NO_CARD: the line is down. */
 enum result vivo_bring_up(struct vivo *v, deadline_t until);
 
-/* Takes what came by itself, without waiting. */
-enum result vivo_take_input(struct vivo *v);
+/* Takes what came by itself; waits for the rest of a frame that has begun only. USB; on a serial line nothing is known
+ * to have come. */
+enum result vivo_take_input(struct vivo *v, deadline_t until);
 /* Takes and drops all input until quiet_ms of silence. R_SUCCESS, R_GONE, R_CANCELLED. */
 enum result vivo_drain(struct vivo *v, unsigned quiet_ms, deadline_t until);
 /* One Ping. R_SUCCESS: it was answered, the line is in sync. */

@@ -273,32 +273,34 @@ static bool input_waits(struct vivo *v)
     return t && t->ops->pending && (t->ops->pending(t) || v->assembly.open);
 }
 
-/* Takes what has come since the last answer, as long as more comes. */
-static enum result take_input(struct vivo *v)
+/* Takes what has come since the last answer, as long as more comes; for command_wait at most, and not beyond `end`. */
+static enum result take_input(struct vivo *v, deadline_t end)
 {
-    deadline_t until = deadline_in(v->reader.settings->command_wait);
+    deadline_t until = deadline_min(end, deadline_in(v->reader.settings->command_wait));
     struct vivo_frame f;
-    enum result r;
 
-    do {
-        if (deadline_passed(until)) {
-            log_fault(v->reader.log, "the reader does not stop sending");
-            v->in_sync = false;
-            break;
-        }
-        r = receive(v, &f, deadline_in(frame_open(v) ? v->reader.settings->frame_gap : 0));
+    for (;;) {
+        unsigned gap = frame_open(v) ? v->reader.settings->frame_gap : 0;
+        enum result r = receive(v, &f, deadline_min(until, deadline_in(gap)));
+
         if (r == R_GONE || r == R_CANCELLED)
             return r;
         if (r == R_SUCCESS && !heed(v, &f))
             log_fault(v->reader.log, "a frame %02X status %02X came that nobody waits for; dropped", f.command,
                       f.status);
-    } while (r != R_TIMEOUT || frame_open(v));
-    return R_SUCCESS;
+        if (r == R_TIMEOUT && !frame_open(v) && !input_waits(v))
+            return R_SUCCESS;
+        if (deadline_passed(until)) {
+            log_fault(v->reader.log, "the reader does not stop sending");
+            v->in_sync = false;
+            return R_SUCCESS;
+        }
+    }
 }
 
-enum result vivo_take_input(struct vivo *v)
+enum result vivo_take_input(struct vivo *v, deadline_t until)
 {
-    return input_waits(v) ? take_input(v) : R_SUCCESS;
+    return input_waits(v) ? take_input(v, until) : R_SUCCESS;
 }
 
 /* ---- one exchange -------------------------------------------------------------------------------------------- */
@@ -503,7 +505,7 @@ static bool looks_first(const struct vivo *v, const struct vivo_command *row)
 /* Before a command: what came since the last answer is taken, what is down is brought up. */
 static enum result prepare(struct vivo *v, bool look, bool need_up, deadline_t until)
 {
-    enum result r = look || input_waits(v) ? take_input(v) : R_SUCCESS;
+    enum result r = look || input_waits(v) ? take_input(v, until) : R_SUCCESS;
 
     if (r != R_SUCCESS)
         return r;

@@ -66,7 +66,7 @@ static enum result vivo_watch(struct reader *reader, unsigned slot, deadline_t u
 
     *again_ms = READER_WATCH_NEVER;
     vivo_check_suspend(v);
-    r = vivo_take_input(v);
+    r = vivo_take_input(v, until);
     if (r != R_SUCCESS)
         return r;
     if (!v->line) {

@@ -38,7 +38,7 @@ int fuzz_clock_gettime(clockid_t id, struct timespec *t);
 int fuzz_poll(struct pollfd *fds, nfds_t n, int ms);
 int fuzz_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const struct timespec *until);
 
-enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64, BLOCKS = 256 };
+enum { QUEUE = 20000, CALLS_MAX = 40, FRAMES_MAX = 4000, CHUNK = 64, BLOCKS = 256, CHANGES_MAX = 64 };
 enum { SUB_RAW = 0x04, SUB_READ = 0x07, SUB_WRITE = 0x08, SUB_PURSE = 0x0A };
 enum { AET63, HID, SERIAL, KINDS };
 
@@ -63,10 +63,14 @@ static struct {
     struct aet63_decoder text;
     unsigned frames; /* in all; the reader falls silent behind FRAMES_MAX */
     unsigned apdus, proofs, again;
-    uint32_t change; /* the last frame that changes a card, in this call; 0: none */
+    uint32_t changes[CHANGES_MAX]; /* sums of the frames that change a card, in this call */
+    unsigned changed;
     bool stop, formatted;
     uint8_t memory[16 * BLOCKS];
-    int64_t now; /* ns */
+    int64_t now;     /* ns */
+    int64_t ready;   /* what is in the queue can be read from then on */
+    int64_t trickle; /* and from slow_from on each byte (HID: report) so much later than the one before; 0: together */
+    size_t slow_from;
 } fake;
 
 static void check(int ok)
@@ -129,6 +133,12 @@ int fuzz_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const str
 }
 
 /* ---- what the reader says ---- */
+
+static void empty(void)
+{
+    fake.head = fake.tail = fake.slow_from = 0;
+    fake.trickle = 0;
+}
 
 static void say(const uint8_t *p, size_t n)
 {
@@ -286,6 +296,9 @@ static void answer(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
     uint8_t what = fake.obedient || fake.left == 0 ? 0 : next(), some[512];
     size_t len;
 
+    fake.ready = fake.now + (what % 8 == 0 || what % 8 == 5 ? what >> 3 : 0) * 20 * CLOCK_NS_PER_MS;
+    fake.trickle = what % 8 == 2 || what % 8 == 6 ? (what >> 3 & 15) * 20 * CLOCK_NS_PER_MS : 0;
+    fake.slow_from = fake.tail;
     if (++fake.frames > FRAMES_MAX)
         return;
     if (aet63 ? (command & 0xEF) == 0xA0 : command == 0x2C && (sub == 0x03 || sub == 0x13))
@@ -317,14 +330,16 @@ static void answer(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
         else
             say_vivo(command, 0, some, len);
         return;
-    case 6: /* an event, or the boot frame, in front of the answer */
+    case 6: /* an event, or the boot frame, in front of the answer; or what may be the beginning of a frame behind it */
+        if (what & 0x80)
+            break;
         if (aet63)
             say_aet63(0xFF, (what >> 3) & 3, (const uint8_t *)"\x12", (what >> 5) & 1);
         else
             say_vivo(0x14, 0x01, NULL, 0);
         break;
     default: /* refused: not executed */
-        fake.proofs++;
+        fake.proofs += aet63; /* status 04 is counted where it is said */
         if (aet63)
             say((const uint8_t *)"\x05\x05", 2);
         else
@@ -335,6 +350,12 @@ static void answer(uint8_t command, uint8_t sub, const uint8_t *data, size_t n)
         obey_aet63(command, data, n);
     else
         obey_vivo(command, sub, data, n);
+    if (what % 8 == 6) {
+        fake.slow_from = fake.tail;
+        memset(some, aet63 ? AET63_STX : 'V', sizeof some);
+        if (what & 0x80)
+            say(some, sizeof some);
+    }
 }
 
 /* ---- the transport ---- */
@@ -373,8 +394,10 @@ static void count_change(const struct vivo_frame *f)
         return;
     for (size_t i = 0; i < f->n; i++)
         sum = (sum ^ f->data[i]) * 16777619u;
-    fake.again += fake.change == sum;
-    fake.change = sum;
+    for (unsigned i = 0; i < fake.changed; i++)
+        fake.again += fake.changes[i] == sum;
+    if (fake.changed < CHANGES_MAX)
+        fake.changes[fake.changed++] = sum;
 }
 
 static void hear_vivo(const uint8_t *p, size_t n)
@@ -390,9 +413,11 @@ static void hear_vivo(const uint8_t *p, size_t n)
 static enum result fake_write(struct transport *t, const uint8_t *data, size_t n, deadline_t until)
 {
     (void)t;
-    (void)until;
+    check(until != DEADLINE_NEVER);
     if (fake.stop)
         return R_CANCELLED;
+    if (until <= fake.now)
+        return R_TIMEOUT;
     if (fake.kind == AET63)
         hear_aet63(data, n);
     else if (fake.kind == SERIAL)
@@ -405,27 +430,33 @@ static enum result fake_write(struct transport *t, const uint8_t *data, size_t n
 static enum result fake_read(struct transport *t, uint8_t *chunk, size_t cap, size_t *n, unsigned *pipe,
                              deadline_t until)
 {
-    size_t now = fake.tail - fake.head, most = fake.kind == SERIAL ? cap : CHUNK;
+    bool slow = fake.trickle > 0 && fake.head >= fake.slow_from;
+    size_t now = (slow || fake.trickle == 0 ? fake.tail : fake.slow_from) - fake.head;
+    size_t most = fake.kind != SERIAL ? CHUNK : slow ? 1 : cap;
 
     (void)t;
     *pipe = 0;
     if (fake.stop)
         return R_CANCELLED;
-    if (now == 0) {
-        fake.head = fake.tail = 0;
+    check(until != DEADLINE_NEVER);
+    if (now == 0)
+        empty();
+    if (now == 0 || (fake.ready > fake.now && fake.ready > until)) {
         pass(until);
         return R_TIMEOUT;
     }
+    pass(fake.ready);
     *n = now < most ? now : most;
     memcpy(chunk, fake.queue + fake.head, *n);
     fake.head += *n;
+    fake.ready = fake.now + (fake.head >= fake.slow_from ? fake.trickle : 0);
     return R_SUCCESS;
 }
 
 static bool fake_pending(struct transport *t)
 {
     (void)t;
-    return fake.head < fake.tail;
+    return fake.head < fake.tail && fake.ready <= fake.now;
 }
 
 static void fake_cancel(struct transport *t)
@@ -437,14 +468,14 @@ static void fake_cancel(struct transport *t)
 static enum result fake_reset(struct transport *t)
 {
     (void)t;
-    fake.head = fake.tail = 0;
+    empty();
     return next() & 1 ? R_SUCCESS : R_GONE;
 }
 
 static void fake_close(struct transport *t)
 {
     (void)t;
-    fake.head = fake.tail = 0;
+    empty();
 }
 
 static const struct transport_ops usb_ops = {fake_write, fake_read, fake_pending, fake_cancel, fake_reset, fake_close};
@@ -453,7 +484,7 @@ static const struct transport_ops serial_ops = {fake_write, fake_read, NULL, fak
 static enum result open_fake(struct transport **out, const struct transport_ops *ops)
 {
     fake.t = (struct transport){.ops = ops};
-    fake.head = fake.tail = 0;
+    empty();
     *out = &fake.t;
     return R_SUCCESS;
 }
@@ -491,7 +522,7 @@ enum result serial_set_baud(struct transport *t, unsigned baud)
 {
     (void)t;
     (void)baud;
-    fake.head = fake.tail = 0;
+    empty();
     return R_SUCCESS;
 }
 
@@ -538,6 +569,12 @@ static size_t command(uint8_t *out, size_t cap)
     return n + take(out + n, what < cap - n ? what : cap - n);
 }
 
+/* A transparent session repeats what its client does. */
+static bool transparent(const uint8_t *apdu, size_t n)
+{
+    return n > 1 && apdu[0] == 0xFF && apdu[1] == 0xC2;
+}
+
 static void transmit(DWORD lun)
 {
     static SCARD_IO_HEADER receive;
@@ -551,12 +588,12 @@ static void transmit(DWORD lun)
 
     check(tx && rx);
     memcpy(tx, apdu, n);
-    fake.apdus = fake.proofs = fake.again = fake.change = 0;
+    fake.apdus = fake.proofs = fake.again = fake.changed = 0;
     rc = IFDHTransmitToICC(lun, send, tx, n, rx, &len, &receive);
     ended(rc, from, APDU_CAP);
     check(len <= cap && (rc == IFD_SUCCESS ? len >= 2 : len == 0));
-    check(fake.again <= fake.proofs || (n > 1 && tx[1] == 0xC2)); /* a transparent session repeats what its client does */
-    check(n == 0 || tx[0] == 0xFF || fake.card & 4 || fake.apdus <= 1 + fake.proofs); /* in T=1, blocks; see fuzz_t1 */
+    check(fake.again <= fake.proofs || transparent(tx, n));
+    check(n == 0 || tx[0] == 0xFF || (fake.kind == AET63 && fake.card & 4) || fake.apdus <= 1 + fake.proofs); /* in T=1, blocks */
     free(tx);
     free(rx);
 }
@@ -572,8 +609,10 @@ static void control(DWORD lun)
     RESPONSECODE rc;
 
     check(rx != NULL);
+    fake.apdus = fake.proofs = fake.again = fake.changed = 0;
     rc = IFDHControl(lun, what & 0x80 ? what : codes[what % 4], apdu, n, rx, cap, &len);
-    ended(rc, from, TFM_CAP);
+    ended(rc, from, fake.kind == AET63 ? TFM_CAP : APDU_CAP);
+    check(fake.again <= fake.proofs || transparent(apdu, n));
     check(len <= cap && (rc == IFD_SUCCESS || len == 0));
     free(rx);
 }

@@ -860,6 +860,22 @@ static void a_poll_that_makes_no_sense(void **state)
     }
 }
 
+/* A reader whose answers have another form is not asked each time whether it is in step. */
+static void polls_that_never_make_sense(void **state)
+{
+    (void)state;
+    open_reader();
+    v->field.no_0e = true;
+    rig_forget();
+    for (int i = 0; i < 5; i++) {
+        lay(0x2C, VIVO_SUB_ENHANCED_POLL, 0x00, "0100010203040506070809AA");
+        (void)turn(0);
+    }
+    assert_int_equal(rig_count(0x2C, VIVO_SUB_ENHANCED_POLL), 5);
+    assert_int_equal(rig_count(0x18, 0x01), 2);
+    close_reader();
+}
+
 static bool silent_to_0e(const struct rig_sent *q)
 {
     return q->command == 0x2C && q->sub == VIVO_SUB_POLL_ATS;
@@ -1101,6 +1117,7 @@ int main(void)
         CASE(the_contact_slot_has_its_turn),
         CASE(a_contact_slot_without_a_line),
         CASE(a_poll_that_makes_no_sense),
+        CASE(polls_that_never_make_sense),
         CASE(a_reader_that_is_silent_to_a_poll),
         CASE(a_poll_out_of_pass_through_mode),
         CASE(a_reader_without_any_poll),

@@ -239,6 +239,24 @@ static void a_copy_that_came_since_is_not_the_next_answer(void **state)
     close_reader();
 }
 
+/* The same by reports, behind one that means nothing. */
+static void a_copy_behind_a_stray_report_is_not_the_next_answer(void **state)
+{
+    uint8_t stray[VIVO_REPORT_SIZE] = {3, 1, 2, 3};
+
+    (void)state;
+    rig.hid = true;
+    open_mifare();
+    lay(0x08, VIVO_OK, "");
+    assert_int_equal(write_blocks(4, 1), R_SUCCESS);
+    rig_say_raw(stray, sizeof stray);
+    rig_say(VIVO_CMD_PASS_THROUGH, VIVO_OK, "");
+    lay(0x08, 0x0A, "");
+    assert_int_equal(write_blocks(5, 1), R_CARD);
+    assert_int_equal(rig_count(0x2C, 0x08), 2);
+    close_reader();
+}
+
 /* A reader that says so between two commands gets no second one for a card that it has forgotten. */
 static void a_restart_that_was_told_since_sends_nothing(void **state)
 {
@@ -1309,6 +1327,7 @@ int main(void)
         CASE(a_lost_session_sends_nothing),
         CASE(a_silent_reader_is_no_answer_of_the_card),
         CASE(a_copy_that_came_since_is_not_the_next_answer),
+        CASE(a_copy_behind_a_stray_report_is_not_the_next_answer),
         CASE(a_restart_that_was_told_since_sends_nothing),
         CASE(an_answer_that_is_not_its_own_is_asked_for_again),
         CASE(encrypted_data_is_no_data),
