@@ -499,7 +499,7 @@ static enum result bring_up(struct vivo *v, bool need_up, deadline_t until)
  * in system calls (doc/BENCHMARK.md): no reader is known to send such copies. */
 static bool looks_first(const struct vivo *v, const struct vivo_command *row)
 {
-    return v->line && !v->hid && v->in_sync && row->wait != WAIT_CALLER;
+    return row->wait != WAIT_CALLER && !v->hid && v->line && v->in_sync;
 }
 
 /* Before a command: what came since the last answer is taken, what is down is brought up. */
